@@ -1,0 +1,69 @@
+"""Every error Ratchet raises on purpose.
+
+    RatchetError                what is wrong, and the fix
+    ├── InputError              a spec, dataset, evalset or argument a person wrote
+    ├── LabError                the lab folder: a damaged record, a full disk, a held lock
+    ├── TrainError              a training worker failed
+    ├── EngineError             an engine did not start, died or refused a request
+    │   └── AdapterRefused      vLLM cannot serve this adapter
+    ├── EvaluationError         an evaluation could not be trusted or finished
+    │   └── ParityError         the server does not use the adapter that was trained
+    ├── RegistryError           versions and aliases
+    └── StoreError              the DuckDB store
+
+Only the command line turns them into one line and an exit code.
+"""
+
+from __future__ import annotations
+
+
+class RatchetError(Exception):
+    """A problem said in one line, with what to do about it.
+
+    `problem` names the file, line or key; `fix` is the next thing to try (may be empty).
+    """
+
+    def __init__(self, problem: str, fix: str = "") -> None:
+        self.problem = problem.rstrip(".")
+        self.fix = fix.rstrip(".")
+        super().__init__(self.one_line())
+
+    def one_line(self) -> str:
+        text = f"{self.problem}. {self.fix}." if self.fix else f"{self.problem}."
+        return " ".join(text.split())
+
+
+class InputError(RatchetError):
+    """A spec, dataset, evalset or argument is wrong."""
+
+
+class LabError(RatchetError):
+    """The lab folder holds something damaged, locked or unwritable."""
+
+
+class TrainError(RatchetError):
+    """A training worker failed."""
+
+
+class EngineError(RatchetError):
+    """An engine did not start, died or refused a request."""
+
+
+class AdapterRefused(EngineError):
+    """vLLM cannot serve this adapter; the message says which setting and what to use instead."""
+
+
+class EvaluationError(RatchetError):
+    """An evaluation could not be finished or trusted."""
+
+
+class ParityError(EvaluationError):
+    """The served adapter does not answer as the trained one does."""
+
+
+class RegistryError(RatchetError):
+    """A version or alias does not exist, or moved meanwhile."""
+
+
+class StoreError(RatchetError):
+    """The DuckDB store could not be built or read."""

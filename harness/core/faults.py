@@ -1,0 +1,36 @@
+"""Named write points, where tests kill the process to show that nothing is lost or doubled.
+
+`RATCHET_KILL_AT=<point>` makes the process that reaches the point end at once by SIGKILL, as a power cut would.
+`RATCHET_FULL_DISK_AT=<point>` makes the write there fail with ENOSPC. Neither does anything when unset.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+
+WRITE_POINTS = (
+    "plan.record",  # lab/plans/<id>/plan.json
+    "adapter.files",  # the adapter's folder is complete, its record is not yet written
+    "adapter.record",  # adapter.json
+    "parity.record",  # evals: parity.json of an adapter
+    "eval.item",  # one item's result in its journal
+    "eval.record",  # eval.json
+    "engine.lease",  # lab/engines/<id>/lease.json
+    "store.ingest",  # rows and offsets committed to build.duckdb, not yet published
+    "store.publish",  # the published ratchet.duckdb
+    "report.record",  # reports/<plan>.json
+    "registry.record",  # registry/<name>.json
+    "campaign.record",  # campaign.json, after its pairs
+    "vote.event",  # one vote in its journal
+)
+
+
+def reached(point: str) -> None:
+    """Mark a write point; call it just before the write becomes visible."""
+    assert point in WRITE_POINTS, f"unnamed write point {point!r}"
+    if os.environ.get("RATCHET_KILL_AT") == point:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if os.environ.get("RATCHET_FULL_DISK_AT") == point:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

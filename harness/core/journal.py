@@ -1,0 +1,95 @@
+"""Append-only journals: the truth that the store is built from.
+
+Each process appends to segments of its own, so nobody waits for a lock; the fsync is the acknowledgement.
+A torn last line (power cut, full disk) is never appended to: every writer starts a new segment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from harness.core.errors import LabError
+from harness.core.faults import reached
+from harness.core.paths import disk_errors, sync_folder
+
+
+class Journal:
+    """One writer's segment `<folder>/<stem>-<time>-<random>.jsonl`, made at the first append."""
+
+    def __init__(self, folder: Path, stem: str, point: str | None = None) -> None:
+        self.path = folder / f"{stem}-{time.time_ns():020d}-{secrets.token_hex(3)}.jsonl"
+        self._point = point
+        self._descriptor: int | None = None
+
+    def append(self, event: dict[str, Any]) -> None:
+        """Put one event on disk; when this returns it survives a crash. Raises LabError, and then nothing was added."""
+        line = json.dumps(event, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        with disk_errors(self.path):
+            descriptor = self._open()
+            end = os.lseek(descriptor, 0, os.SEEK_END)
+            try:
+                if self._point:
+                    reached(self._point)
+                written = os.write(descriptor, line)
+                if written < len(line):
+                    written += os.write(descriptor, line[written:])  # a full disk says so here
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, end)
+                raise
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o644)
+            sync_folder(self.path.parent)  # a vote on disk in a file without a name would be lost
+        return self._descriptor
+
+
+def segments(folder: Path, stem: str) -> list[Path]:
+    """All segments of `stem` in `folder`, oldest first."""
+    return sorted(folder.glob(f"{stem}-*.jsonl"))
+
+
+def read_segment(path: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield (event, byte offset behind it) for every whole line from `offset` on; a torn last line is left out.
+
+    Raises LabError for a whole line that is not a JSON object: that is damage, not a crash.
+    """
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            offset += len(line)
+            try:
+                event = json.loads(line)
+            except ValueError as error:
+                raise LabError(f"{path} is damaged before byte {offset}", "restore the file or move it away") from error
+            if not isinstance(event, dict):
+                raise LabError(f"{path} holds something else than an event before byte {offset}")
+            yield event, offset
+
+
+def read_all(folder: Path, stem: str) -> Iterator[dict[str, Any]]:
+    """Every whole event of `stem` in `folder`, segment by segment."""
+    for path in segments(folder, stem):
+        for event, _ in read_segment(path):
+            yield event

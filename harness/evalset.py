@@ -1,0 +1,159 @@
+"""Evalsets: a folder with evalset.yaml, items.jsonl and, where the shipped scorers do not do, scorer.py.
+
+`load` checks every line; whether gold answers score 1.0 is checked by harness.check, which knows the scorers.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness.core.errors import InputError
+from harness.core.fingerprint import file_sha256, sha256_of
+from harness.core.records import MetricInfo
+from harness.data import Turn, read_json_lines, turns_of
+from harness.yaml_lines import read_yaml
+
+SPLITS = ("tune", "dev", "release")
+EVALSETS = Path("evalsets")
+
+
+class Metric(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    scorer: str
+    direction: Literal["up", "down"] = "up"
+    unit: str = "share"
+
+    @property
+    def info(self) -> MetricInfo:
+        return MetricInfo(direction=self.direction, unit=self.unit)
+
+
+class Item(BaseModel):
+    """One question. Unknown fields are kept for own scorers and left alone."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    id: Annotated[str, Field(min_length=1)]
+    prompt: str | list[dict[str, str]]
+    split: Literal["tune", "dev", "release"] = "release"
+    gold: list[str] = []
+    wrong: list[str] = []
+
+    @property
+    def turns(self) -> list[Turn]:
+        return turns_of(self.prompt, "user")
+
+    def other(self, field: str) -> Any:
+        return (self.model_extra or {}).get(field)
+
+
+class Definition(BaseModel):
+    """evalset.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    version: str | int
+    description: str = ""
+    licence: str
+    kind: Literal["business", "lm_eval"] = "business"
+    tasks: list[str] = []
+    items: str = "items.jsonl"
+    cluster: str | None = Field(None, description="item field that groups items which are not independent")
+    sampling: dict[str, Any] = {"temperature": 0.0, "max_tokens": 256}
+    metrics: dict[str, Metric] = {}
+
+
+class Evalset(BaseModel):
+    """A definition with its items. `sha256` covers everything that changes a score."""
+
+    model_config = ConfigDict(frozen=True)
+    folder: Path
+    definition: Definition
+    items: list[Item]
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        return self.definition.name
+
+    @property
+    def version(self) -> str:
+        return str(self.definition.version)
+
+    def cluster_of(self, item: Item) -> str:
+        """The item's group; an item without one stands alone."""
+        value = item.other(self.definition.cluster) if self.definition.cluster else None
+        return item.id if value is None else str(value)
+
+
+def find(name: str) -> Path:
+    """The folder of an evalset: a path, or a name under `evalsets/`."""
+    for folder in (Path(name), EVALSETS / name):
+        if (folder / "evalset.yaml").is_file():
+            return folder
+    here = sorted(path.parent.name for path in EVALSETS.glob("*/evalset.yaml"))
+    raise InputError(f"evalset {name!r} does not exist", f"known here: {', '.join(here) or 'none'}")
+
+
+def load(name: str) -> Evalset:
+    """Read and validate one evalset; InputError names file, line and key."""
+    folder = find(name)
+    definition = _definition(folder / "evalset.yaml")
+    items = _items(folder / definition.items) if definition.kind == "business" else []
+    if definition.cluster:
+        _check_clusters(folder / definition.items, definition.cluster, items)
+    return Evalset(folder=folder, definition=definition, items=items, sha256=fingerprint(folder, definition))
+
+
+def fingerprint(folder: Path, definition: Definition) -> str:
+    """Hash of what changes a score: items, scorers, metrics, sampling. Not of the README or the description."""
+    parts = {path.name: file_sha256(path) for path in sorted(folder.glob("*")) if path.suffix in (".py", ".jsonl")}
+    if definition.kind == "lm_eval":
+        parts |= {path.name: file_sha256(path) for path in folder.glob("*.yaml") if path.name != "evalset.yaml"}
+    return sha256_of([definition.model_dump(mode="json", exclude={"description"}), parts])
+
+
+def _definition(path: Path) -> Definition:
+    raw, lines = read_yaml(path)
+    try:
+        definition = Definition.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        problem = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
+        known = ", ".join(Definition.model_fields)
+        raise InputError(f"{lines.at(*key.split('.'))}: {key}: {problem}", f"keys here: {known}") from None
+    if definition.kind == "business" and not definition.metrics:
+        raise InputError(f"{path}: metrics is missing", "name at least one, e.g. exact: {scorer: exact}")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", definition.name):
+        raise InputError(f"{path}: name {definition.name!r} is not valid", "use a-z, 0-9, '_' and '-'")
+    return definition
+
+
+def _items(path: Path) -> list[Item]:
+    items: dict[str, Item] = {}
+    for number, row in read_json_lines(path):
+        try:
+            item = Item.model_validate(row)
+            turns_of(item.prompt, "user")
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"][:1])
+            raise InputError(f"{path}:{number}: {key}: {first['msg']}", "correct the line") from None
+        except ValueError as error:
+            raise InputError(f"{path}:{number}: prompt {error}", "correct the line") from None
+        if item.id in items:
+            raise InputError(f"{path}:{number}: id {item.id!r} stands twice", "give every item an id of its own")
+        items[item.id] = item
+    if not items:
+        raise InputError(f"{path} has no items", "add some")
+    return list(items.values())
+
+
+def _check_clusters(path: Path, field: str, items: list[Item]) -> None:
+    for item in items:
+        if item.other(field) is None:
+            raise InputError(f"{path}: item {item.id!r} has no {field!r}, the cluster field", "add it to every item")

@@ -1,0 +1,1 @@
+"""Scores of subjects, through the served endpoint."""

@@ -1,0 +1,104 @@
+"""lm-eval in a process of its own: `python -m harness.evaluate.lm_eval_worker JOB.json`.
+
+lm-eval takes seconds to import and seeds random, numpy and torch for the whole process, so it never runs in ours.
+One process scores all subjects of a plan through the served endpoint, and writes every sample to a journal.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from harness.core.journal import Journal
+from harness.core.records import ItemResult, Score
+
+# Requests in flight: the engine batches them; more only lengthens the queue.
+BATCH_SIZE = 16
+NUM_CONCURRENT = 4
+
+
+def main(job_file: str) -> int:
+    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    # lm-eval logs and prints freely: stdout is for events only.
+    events, sys.stdout = sys.stdout, sys.stderr
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+
+    def tell(**event: Any) -> None:
+        print(json.dumps(event), file=events, flush=True)
+
+    tell(event="loading")
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_path=job["include_path"] or None)
+    for subject in job["subjects"]:
+        started = time.monotonic()
+        results = _evaluate(job, subject["model"], manager)
+        with Journal(Path(subject["folder"]), "items", point="eval.item") as journal:
+            count = 0
+            for item in _items(results):
+                journal.append(item.model_dump(mode="json"))
+                count += 1
+        tell(event="done", eval_id=subject["eval_id"], items=count, seconds=time.monotonic() - started)
+    return 0
+
+
+def _evaluate(job: dict[str, Any], model: str, manager: Any) -> dict[str, Any]:
+    from lm_eval import simple_evaluate
+
+    results = simple_evaluate(
+        model="local-completions",
+        model_args={
+            "model": model,
+            "base_url": f"{job['url']}/v1/completions",
+            "tokenizer": job["tokenizer"],
+            "tokenizer_backend": "huggingface",
+            "max_length": job["max_model_len"],
+            "num_concurrent": NUM_CONCURRENT,
+            "max_retries": 3,
+        },
+        tasks=job["tasks"],
+        num_fewshot=job["num_fewshot"],
+        apply_chat_template=job["apply_chat_template"],
+        limit=job["limit"],
+        batch_size=BATCH_SIZE,
+        task_manager=manager,
+        bootstrap_iters=0,
+        log_samples=True,
+    )
+    assert results is not None  # None only on ranks other than 0
+    return dict(results)
+
+
+def _items(results: dict[str, Any]) -> list[ItemResult]:
+    """One ItemResult per sample, paired across subjects by task, document and their hashes."""
+    return [_item(task, sample) for task, samples in results["samples"].items() for sample in samples]
+
+
+def _item(task: str, sample: dict[str, Any]) -> ItemResult:
+    document = sample["doc"]
+    item_id = f"{task}/{document.get('id', sample['doc_id'])}"
+    responses = sample["filtered_resps"]
+    return ItemResult(
+        item_id=item_id,
+        split=str(document.get("split", "release")),
+        cluster=str(document.get("cluster", item_id)),
+        bucket="scored",
+        scores={f"{task}/{name}": Score(value=float(sample[name])) for name in sample["metrics"]},
+        prompt_sha256=str(sample["prompt_hash"]),
+        prompt=str(_first_argument(sample["arguments"])),
+        answer=json.dumps(responses, ensure_ascii=False, default=str),
+    )
+
+
+def _first_argument(arguments: Any) -> str:
+    """The context of the first request: lm-eval keeps requests as tuples, or as a dict of them when logged."""
+    first = next(iter(arguments.values())) if isinstance(arguments, dict) else arguments[0]
+    return str(next(iter(first.values())) if isinstance(first, dict) else first[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

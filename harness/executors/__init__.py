@@ -1,0 +1,1 @@
+"""Where runs happen. Today: child processes on this machine."""

@@ -1,0 +1,55 @@
+"""What a person sees while long work runs: lines and bars on a terminal, plain lines elsewhere.
+
+The pipeline tells a `Progress`; it never prints. Everything goes to stderr, so that stdout stays for results.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+Advance = Callable[[int, str], None]  # (done so far, note)
+
+
+class Progress:
+    """Lines and bars on `console` (stderr)."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        self._started = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """One line, with the minutes and seconds since the command began."""
+        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
+        self.console.print(f"[dim]{minutes}:{seconds:02d}[/dim] {text}", soft_wrap=True)
+
+    @contextlib.contextmanager
+    def bar(self, label: str, total: int) -> Iterator[Advance]:
+        """A bar of `total` steps; call what it yields with the count done so far."""
+        columns = (
+            TextColumn("     {task.description}"),
+            BarColumn(24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with RichProgress(
+            *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, transient=True
+        ) as rich_progress:
+            task = rich_progress.add_task(label, total=total, note="")
+            yield lambda done, note: rich_progress.update(task, completed=done, note=note)
+
+
+class Silent(Progress):
+    """Says nothing: for `--format json`, notebooks and tests."""
+
+    def say(self, text: str) -> None:
+        return
+
+    @contextlib.contextmanager
+    def bar(self, label: str, total: int) -> Iterator[Advance]:
+        yield lambda done, note: None

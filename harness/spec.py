@@ -1,0 +1,387 @@
+"""The spec a person writes in YAML: read, checked key by key, and told apart from its near misses.
+
+Names are TRL's and PEFT's own. Impossible combinations cannot be written: `method` is a union tagged by `type`, so
+`beta` exists only where it means something. Nothing here touches a model, a server or the lab.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import itertools
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from harness.core.errors import InputError
+from harness.core.paths import check_name
+from harness.yaml_lines import Lines, read_yaml
+
+M = TypeVar("M", bound=BaseModel)
+
+# What other tools call it -> what it is called here (Axolotl, LLaMA-Factory, Unsloth, TRL's older names).
+FOREIGN_NAMES = {
+    "lora_rank": "adapter.r",
+    "lora_r": "adapter.r",
+    "rank": "adapter.r",
+    "alpha": "adapter.lora_alpha",
+    "dropout": "adapter.lora_dropout",
+    "lora_target": "adapter.target_modules",
+    "lora_target_modules": "adapter.target_modules",
+    "lora_target_linear": "adapter.target_modules: all-linear",
+    "micro_batch_size": "train.per_device_train_batch_size",
+    "batch_size": "train.per_device_train_batch_size",
+    "grad_accum": "train.gradient_accumulation_steps",
+    "lr": "train.learning_rate",
+    "epochs": "train.num_train_epochs",
+    "num_epochs": "train.num_train_epochs",
+    "cutoff_len": "train.max_length",
+    "sequence_len": "train.max_length",
+    "max_seq_length": "train.max_length",
+    "load_in_4bit": "train.quantization: nf4",
+    "load_in_8bit": "train.quantization: int8",
+    "quantization_bit": "train.quantization",
+    "model_name_or_path": "base_model",
+    "model": "base_model",
+    "datasets": "train.dataset",
+    "stage": "train.method: {type: …}",
+    "rl": "train.method: {type: dpo}",
+    "pref_beta": "train.method.beta",
+    "dpo_beta": "train.method.beta",
+    "tasks": "evaluate.lm_eval.tasks",
+}
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Sft(Model):
+    """Supervised fine-tuning: cross-entropy on the completion only."""
+
+    type: Literal["sft"] = "sft"
+
+
+class Dpo(Model):
+    """Direct preference optimisation (Rafailov et al., 2023); its frozen reference is `init_adapter`, else the base."""
+
+    type: Literal["dpo"]
+    beta: Annotated[float, Field(gt=0)] = 0.1
+    loss_type: str | list[str] = "sigmoid"
+    loss_weights: list[float] | None = None
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+
+
+Method = Annotated[Sft | Dpo, Field(discriminator="type")]
+
+
+class Lora(Model):
+    """A LoRA adapter, in PEFT's own names. `lora_alpha` defaults to 2r (the rule of thumb most recipes use)."""
+
+    type: Literal["lora"] = "lora"
+    r: Annotated[int, Field(ge=1)] = 16
+    lora_alpha: Annotated[float, Field(gt=0)] | None = None
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    target_modules: str | list[str] = "all-linear"
+    use_rslora: bool = False
+    # Named so that what vLLM refuses is said by name before training, not as an unknown key.
+    use_dora: bool = False
+    bias: str = "none"
+    init_lora_weights: bool | str = True
+    modules_to_save: list[str] | None = None
+    rank_pattern: dict[str, int] = {}
+    alpha_pattern: dict[str, float] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def default_alpha(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("lora_alpha") is None and isinstance(values.get("r", 16), int):
+            return {**values, "lora_alpha": 2 * values.get("r", 16)}
+        return values
+
+
+class DatasetSpec(Model):
+    path: str
+    split: str = "train"
+    format: str | None = None
+
+
+class Train(Model):
+    """One run's training settings. Defaults: 2e-4 for LoRA and 1 epoch (QLoRA and LoRA papers; more epochs on a
+    static set often hurt); the batch of 16 is the worked example's 4 × 4."""
+
+    method: Method = Sft()
+    dataset: list[DatasetSpec]
+    adapter: Lora = Lora()
+    quantization: Literal["none", "nf4", "int8"] = "none"
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    num_train_epochs: Annotated[float, Field(gt=0)] = 1.0
+    max_steps: int = -1
+    per_device_train_batch_size: Annotated[int, Field(ge=1)] = 16
+    gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
+    warmup_steps: Annotated[float, Field(ge=0)] = 0
+    lr_scheduler_type: str = "linear"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_length: Annotated[int, Field(ge=8)] = 1024
+    seed: Annotated[int, Field(ge=0)] = 0
+    init_adapter: str | None = None
+    trainer_extra: dict[str, Any] = {}
+
+    @field_validator("dataset", mode="before")
+    @classmethod
+    def as_list(cls, value: Any) -> Any:
+        values = value if isinstance(value, list) else [value]
+        return [{"path": entry} if isinstance(entry, str) else entry for entry in values]
+
+    @model_validator(mode="after")
+    def own_keys_are_not_extra(self) -> Train:
+        twice = sorted(set(self.trainer_extra) & set(Train.model_fields))
+        if twice:
+            raise ValueError(f"trainer_extra.{twice[0]} has a key of its own: write train.{twice[0]}")
+        return self
+
+    @property
+    def effective_learning_rate(self) -> float:
+        """Facts: TRL's DPO default of 1e-6 is for full tuning; LoRA wants about ten times that."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return 1e-5 if self.method.type == "dpo" else 2e-4
+
+    def arguments(self) -> dict[str, Any]:
+        """TRL arguments by TRL's own names, without what RunJob holds apart."""
+        apart = {"method", "dataset", "adapter", "quantization", "seed", "init_adapter", "trainer_extra"}
+        named = self.model_dump(mode="json", exclude=apart)
+        return {**named, "learning_rate": self.effective_learning_rate, **self.trainer_extra}
+
+
+class Baseline(Model):
+    """A row to beat: the base as it is, the base with examples, or an adapter by name."""
+
+    kind: Literal["zero_shot", "few_shot", "adapter"]
+    shots: Annotated[int, Field(ge=0, le=64)] = 0
+    examples: str | None = Field(None, description="file the examples come from; default: the training data")
+    adapter: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def short_forms(cls, value: Any) -> Any:
+        if value == "zero_shot":
+            return {"kind": "zero_shot"}
+        if isinstance(value, dict) and "few_shot" in value:
+            return {
+                "kind": "few_shot",
+                "shots": value["few_shot"],
+                **{k: v for k, v in value.items() if k != "few_shot"},
+            }
+        if isinstance(value, dict) and set(value) == {"adapter"}:
+            return {"kind": "adapter", **value}
+        if isinstance(value, dict) and "kind" in value:
+            return value
+        raise ValueError("write zero_shot, {few_shot: N} or {adapter: NAME@ALIAS}")
+
+    @property
+    def label(self) -> str:
+        if self.kind == "few_shot":
+            return f"{self.shots}-shot"
+        return self.adapter or "zero-shot"
+
+
+class LmEval(Model):
+    tasks: Annotated[list[str], Field(min_length=1)]
+    num_fewshot: int | None = None
+    apply_chat_template: bool = False
+    limit: Annotated[int, Field(ge=1)] | None = None
+
+
+class Evaluate(Model):
+    evalsets: list[str] = []
+    lm_eval: LmEval | None = None
+    concurrency: Annotated[int, Field(ge=1, le=512)] = 32
+
+
+class Primary(Model):
+    """The metric the candidate must win: `evalset/metric` or `lm_eval/task/metric`. `min_gain` in the metric's unit."""
+
+    metric: str
+    better_than: Annotated[list[str], Field(min_length=1)] = ["incumbent", "best_baseline"]
+    min_gain: float = 0.0
+
+
+class Guardrail(Model):
+    """A metric the candidate must not lose by more than `max_loss` (in the metric's unit). The base always counts."""
+
+    metric: str
+    against: Annotated[list[str], Field(min_length=1)] = ["base", "incumbent"]
+    max_loss: Annotated[float, Field(ge=0)]
+
+
+class Gate(Model):
+    primary: Primary
+    guardrails: list[Guardrail] = []
+    incumbent: str | None = Field(None, description="alias that the candidate would replace; default <name>@prod")
+
+
+class Spec(Model):
+    name: str
+    description: str = ""
+    base_model: str
+    train: Train | None = None
+    grid: dict[str, Any] = {}
+    baselines: list[Baseline] = [Baseline(kind="zero_shot"), Baseline(kind="few_shot", shots=4)]
+    subjects: list[str] = Field(
+        [], description="adapters to evaluate without training: NAME@ALIAS, NAME@vN or a run id"
+    )
+    evaluate: Evaluate
+    gate: Gate | None = None
+
+    @field_validator("name")
+    @classmethod
+    def safe_name(cls, value: str) -> str:
+        try:
+            return check_name(value, "name")
+        except InputError as error:
+            raise ValueError(error.one_line()) from error
+
+    @model_validator(mode="after")
+    def something_to_do(self) -> Spec:
+        if self.train is None and not self.subjects:
+            raise ValueError("nothing to evaluate: give `train` or `subjects`")
+        return self
+
+
+class GridPoint(Model):
+    """One run of the grid: its training settings, and what the grid changed, for people."""
+
+    label: str
+    changes: dict[str, Any]
+    train: Train
+
+
+def load_spec(path: Path) -> tuple[Spec, list[GridPoint]]:
+    """Read and validate a spec and every point of its grid.
+
+    Raises InputError naming the file, the line and the key, with the nearest right key or the fix.
+    """
+    raw, lines = read_yaml(path)
+    spec = _validate(Spec, raw, lines, ())
+    return spec, [_grid_point(raw, changes, lines) for changes in _expand(raw, lines)] if spec.train else []
+
+
+def _expand(raw: dict[str, Any], lines: Lines) -> list[dict[str, Any]]:
+    """Every combination of grid changes: lists multiply, entries of `_` belong together. Always at least one."""
+    axes: list[list[dict[str, Any]]] = []
+    for key, values in (raw.get("grid") or {}).items():
+        if not isinstance(values, list) or not values:
+            raise InputError(f"{lines.at('grid', key)}: grid.{key} must be a list of values", "write [a, b]")
+        entries = values if key == "_" else [{key: value} for value in values]
+        for entry in entries:
+            if not isinstance(entry, dict):
+                raise InputError(f"{lines.at('grid', key)}: each entry of grid._ maps keys to values")
+            for changed in entry:
+                if changed.split(".")[0] != "train" or "." not in changed:
+                    raise InputError(
+                        f"{lines.at('grid', key)}: grid key {changed!r} does not change training",
+                        "start it with 'train.'",
+                    )
+        axes.append(entries)
+    points = [{k: v for part in parts for k, v in part.items()} for parts in itertools.product(*axes)]
+    return points
+
+
+def _grid_point(raw: dict[str, Any], changes: dict[str, Any], lines: Lines) -> GridPoint:
+    settings = copy.deepcopy(raw)
+    for key, value in changes.items():
+        _set(settings, key, value, lines)
+    train = _validate(Train, settings["train"], lines, ("train",))
+    label = " ".join(_change_label(key, value) for key, value in changes.items()) or train.method.type
+    return GridPoint(label=label, changes=changes, train=train)
+
+
+def _set(settings: dict[str, Any], dotted: str, value: Any, lines: Lines) -> None:
+    *parents, last = dotted.split(".")
+    target = settings
+    for part in parents:
+        child = target.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise InputError(
+                f"{lines.at('grid', dotted)}: grid.{dotted}: {part} is a single value, not a group of keys"
+            )
+        target = child
+    target[last] = value
+
+
+def _change_label(key: str, value: Any) -> str:
+    name = key.rsplit(".", 1)[-1]
+    if name == "quantization":
+        return "16-bit" if value == "none" else str(value)
+    if name == "dataset":
+        return Path(str(value)).stem if isinstance(value, str) else "dataset"
+    return f"{name}={value}"
+
+
+def _validate(model: type[M], raw: Any, lines: Lines, prefix: tuple[str, ...]) -> M:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise _as_input_error(error, model, lines, prefix) from None
+
+
+def _as_input_error(
+    error: ValidationError, model: type[BaseModel], lines: Lines, prefix: tuple[str, ...]
+) -> InputError:
+    """The first problem, said in one line with the nearest right key."""
+    first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    # Pydantic puts the union's tag ('sft') and list indices into the path; only what the person wrote is shown.
+    written = [str(part) for part in first["loc"]]
+    path = [part for part in (*prefix, *written) if part not in ("sft", "dpo")]
+    where, key = lines.at(*path), ".".join(path)
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(model, written[:-1])
+        return InputError(f"{where}: unknown key {key!r}", _nearest(path[-1], known))
+    if first["type"] == "missing":
+        return InputError(f"{where}: {key} is missing", "add it")
+    if first["type"] == "union_tag_invalid":
+        return InputError(f"{where}: {key}.type is {first['ctx']['tag']!r}", f"use {first['ctx']['expected_tags']}")
+    message = first["msg"].removeprefix("Value error, ")
+    return InputError(f"{where}: {key or 'spec'}: {message}" + _given(first))
+
+
+def _given(problem: Any) -> str:
+    value = problem.get("input")
+    return f" (it is {value!r})" if isinstance(value, str | int | float | bool) else ""
+
+
+def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
+    """Keys of the model that `path` leads to, following fields and union members by name."""
+    current: type[BaseModel] = model
+    for part in path:
+        if part in ("sft", "dpo"):
+            current = Sft if part == "sft" else Dpo
+        elif part in current.model_fields:
+            inner = _inner_model(current.model_fields[part].annotation)
+            current = inner or current
+    return list(current.model_fields)
+
+
+def _inner_model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _inner_model(argument)
+        if found:
+            return found
+    return None
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    if key in FOREIGN_NAMES:
+        return f"here it is {FOREIGN_NAMES[key]}"
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}" if close else f"keys here: {', '.join(sorted(known))}"
+
+
+def as_yaml(value: dict[str, Any]) -> str:
+    """YAML in the order given, for files that people read."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110)
