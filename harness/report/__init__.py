@@ -1,0 +1,20 @@
+"""What an evaluation showed: differences, means and verdicts as a record, as text and as plots.
+
+Pure: records in, records and text out; only `draw` writes files. Matplotlib is imported when something is drawn.
+"""
+
+from harness.report.build import Board, BoardRow, CandidateReport, Report, build_report
+from harness.report.plots import draw
+from harness.report.text import as_json, as_markdown, print_tables
+
+__all__ = [
+    "Board",
+    "BoardRow",
+    "CandidateReport",
+    "Report",
+    "as_json",
+    "as_markdown",
+    "build_report",
+    "draw",
+    "print_tables",
+]
