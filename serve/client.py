@@ -1,0 +1,178 @@
+"""A concurrent client for OpenAI-compatible servers: ours, vLLM's, anybody's.
+
+The calls are synchronous; inside, one event loop keeps `concurrency` requests under way. An item that fails is an
+answer with `error` set, never an exception, so that one bad item does not end a run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import httpx
+
+from harness.core.errors import EngineError
+
+RETRY_AFTER_S = (0.5, 1.0, 2.0, 4.0)  # a server that restarts or sheds load is back within these
+RETRY_STATUS = (429, 503)
+TIMEOUT_S = 600.0  # a long answer of a large model on a CPU
+ERROR_CHARACTERS = 300
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request: chat `messages` or a `prompt` (text or token ids), and `sampling` in the protocol's own names."""
+
+    model: str
+    messages: list[dict[str, Any]] | None = None
+    prompt: str | list[int] | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.messages is None) == (self.prompt is None):
+            raise ValueError("an Ask has either messages or a prompt")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer; `error` is one line, None when all went well. `latency_s` is of the attempt that counted."""
+
+    text: str
+    finish_reason: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    latency_s: float
+    error: str | None
+    model: str
+
+
+def ask_many(
+    url: str,
+    requests: list[Ask],
+    concurrency: int = 16,
+    headers: Mapping[str, str] | None = None,
+    timeout_s: float = TIMEOUT_S,
+    on_reply: Callable[[int, Reply], None] | None = None,
+) -> list[Reply]:
+    """Answers in the order of `requests`. `on_reply(i, reply)` is called as each finishes; what it raises ends the run.
+
+    `url` is the server's root or its `/v1`. Retried, with back-off: lost connections, 429 and 503.
+    """
+
+    async def one(http: httpx.AsyncClient, index: int) -> Reply:
+        reply = await _ask(http, requests[index])
+        if on_reply:
+            on_reply(index, reply)
+        return reply
+
+    return asyncio.run(_all(url, len(requests), one, concurrency, headers, timeout_s))
+
+
+def prompt_logprobs(
+    url: str,
+    model: str,
+    sequences: list[list[int]],
+    concurrency: int = 16,
+    headers: Mapping[str, str] | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> list[list[float | None]]:
+    """For each sequence of token ids, log p(token | tokens before it) in nats, one per token; the first is None.
+
+    Raises EngineError when a sequence could not be scored: half a comparison is none.
+    """
+
+    async def one(http: httpx.AsyncClient, index: int) -> list[float | None]:
+        ids = sequences[index]
+        body = {"model": model, "prompt": ids, "echo": True, "logprobs": 0, "max_tokens": 0, "temperature": 0}
+        answer, error = await _post(http, "/completions", body)
+        if answer is None:
+            raise EngineError(f"{model}: no log-probs for sequence {index}: {error}")
+        try:
+            values = answer["choices"][0]["logprobs"]["token_logprobs"][: len(ids)]
+        except (KeyError, IndexError, TypeError):
+            values = []
+        if len(values) != len(ids) or any(value is None for value in values[1:]):
+            raise EngineError(f"{model}: sequence {index} has {len(ids)} tokens, {len(values)} log-probs came back")
+        return [None, *values[1:]]
+
+    return asyncio.run(_all(url, len(sequences), one, concurrency, headers, timeout_s))
+
+
+async def _all(
+    url: str,
+    count: int,
+    one: Callable[[httpx.AsyncClient, int], Awaitable[T]],
+    concurrency: int,
+    headers: Mapping[str, str] | None,
+    timeout_s: float,
+) -> list[T]:
+    """`one(http, i)` for every i below `count`, `concurrency` at a time."""
+    root = url.rstrip("/")
+    limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+    results: dict[int, T] = {}
+    todo = iter(range(count))
+
+    async def worker(http: httpx.AsyncClient) -> None:
+        for index in todo:
+            results[index] = await one(http, index)
+
+    base_url = root if root.endswith("/v1") else f"{root}/v1"
+    async with httpx.AsyncClient(base_url=base_url, headers=headers, timeout=timeout_s, limits=limits) as http:
+        await asyncio.gather(*(worker(http) for _ in range(min(concurrency, count))))
+    return [results[index] for index in range(count)]
+
+
+async def _ask(http: httpx.AsyncClient, ask: Ask) -> Reply:
+    chat = ask.messages is not None
+    what = {"messages": ask.messages} if chat else {"prompt": ask.prompt}
+    started = time.monotonic()
+    answer, error = await _post(
+        http, "/chat/completions" if chat else "/completions", {"model": ask.model, **what, **ask.sampling}
+    )
+    latency_s = time.monotonic() - started
+    if answer is None:
+        return Reply("", None, None, None, latency_s, error, ask.model)
+    try:
+        choice = answer["choices"][0]
+        text = (choice["message"]["content"] if chat else choice["text"]) or ""
+        usage = answer.get("usage") or {}
+        prompt_tokens, completion_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        reason, model = choice.get("finish_reason"), answer.get("model") or ask.model
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return Reply("", None, None, None, latency_s, "the server's answer is not in OpenAI's form", ask.model)
+    return Reply(text, reason, prompt_tokens, completion_tokens, latency_s, None, model)
+
+
+async def _post(http: httpx.AsyncClient, path: str, body: dict[str, Any]) -> tuple[Any, str | None]:
+    """(answer, None), or (None, why not in one line) after the retries."""
+    error = ""
+    for pause_s in (*RETRY_AFTER_S, None):
+        try:
+            response = await http.post(path, json=body)
+            if response.status_code == 200:
+                return response.json(), None
+            error = _one_line(response)
+            retry = response.status_code in RETRY_STATUS
+        except httpx.TimeoutException as problem:
+            error, retry = f"no answer in time ({type(problem).__name__})", False
+        except httpx.TransportError as problem:
+            error, retry = f"{type(problem).__name__}: {problem}", True
+        except ValueError:
+            error, retry = "the server's answer is not JSON", False
+        if not retry or pause_s is None:
+            break
+        await asyncio.sleep(pause_s)
+    return None, " ".join(error.split())[:ERROR_CHARACTERS]
+
+
+def _one_line(response: httpx.Response) -> str:
+    try:
+        message = response.json()["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        message = response.text
+    return f"HTTP {response.status_code}: {message}"

@@ -1,0 +1,232 @@
+"""`python -m serve.fake --port N [--script FILE]`: an engine's routes with scripted answers, without a model.
+
+For tests, dry runs and app developers' own CI. Names, aliases, admin token and errors are the real gatekeeper's. The
+script is JSON, every key optional:
+
+    {"base": "tiny",                                   the served base name
+     "base_sha256": "…", "registry": "lab/registry",   versions and aliases, as the real engine resolves them
+     "admin_token": "fake", "adapters": {"r-1": "/path/of/it"},
+     "answers": {"aac@v1": {"last user text": "answer"}, "*": {"…": "…"}}}
+
+What the script does not answer gets a text that depends on model and prompt only. Tokens are words; a log-prob
+depends on model, position and token only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import uvicorn
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+
+from harness.core.errors import InputError
+from harness.core.paths import read_json
+from serve.plugin.gatekeeper import Gatekeeper, Settings
+
+CREATED = 1_700_000_000  # a fixed time, so that answers are the same every time
+DEFAULT_MAX_TOKENS = 64
+router = APIRouter()
+
+
+@dataclass
+class Script:
+    """What the fake knows. Unknown keys of the file are refused."""
+
+    base: str = "tiny"
+    base_sha256: str = ""
+    registry: str | None = None
+    admin_token: str = "fake"  # noqa: S105 - a fake's token guards nothing
+    device: str = "fake"
+    kernels: list[str] = field(default_factory=lambda: ["serve.fake"])
+    max_model_len: int = 4096
+    adapters: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path | None) -> Script:
+        if path is None:
+            return cls()
+        if not path.is_file():
+            raise InputError(f"{path} does not exist", "name the fake's script")
+        values = read_json(path)
+        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise InputError(f"{path}: {unknown[0]}: no such key", f"use {', '.join(cls.__dataclass_fields__)}")
+        return cls(**values)
+
+    def answer(self, model: str, prompt: str) -> str:
+        for scripted in (self.answers.get(model, {}), self.answers.get("*", {})):
+            if prompt in scripted:
+                return scripted[prompt]
+        return f"{model} answers {_hash(model, prompt)[:8]} to: {prompt}"
+
+
+def make_app(script: Script) -> FastAPI:
+    """The fake as an ASGI app."""
+    app = FastAPI(openapi_url=None)
+    app.state.script = script
+    app.state.openai_serving_models = SimpleNamespace(lora_requests=dict(script.adapters))
+    app.include_router(router)
+    registry = Path(script.registry) if script.registry else None
+    settings = Settings(script.base, script.admin_token, script.base_sha256, registry)
+    app.add_middleware(Gatekeeper, settings=settings)
+    return app
+
+
+@router.get("/health")
+@router.get("/ping")
+def alive() -> Response:
+    return Response()
+
+
+@router.get("/ratchet/health")
+def health(request: Request) -> dict[str, Any]:
+    script: Script = request.app.state.script
+    return {
+        "status": "ready",
+        "engine_id": "e-fake",
+        "base": script.base,
+        "base_sha256": script.base_sha256,
+        "kernels": script.kernels,
+        "device": script.device,
+        "dtype": "float32",
+        "max_model_len": script.max_model_len,
+        "adapters": sorted(_loaded(request)),
+        "versions": {"vllm": "fake", "torch": "none"},
+    }
+
+
+@router.get("/v1/models")
+def models(request: Request) -> dict[str, Any]:
+    script: Script = request.app.state.script
+    base = {"id": script.base, "object": "model", "created": CREATED, "root": script.base, "parent": None}
+    cards = [{**base, "id": name, "root": path, "parent": script.base} for name, path in _loaded(request).items()]
+    return {"object": "list", "data": [base, *cards]}
+
+
+@router.post("/v1/load_lora_adapter")
+async def load_adapter(request: Request) -> Response:
+    body = await request.json()
+    loaded = _loaded(request)
+    if body["lora_name"] in loaded:
+        return _error(400, f"The lora adapter '{body['lora_name']}' has already been loaded.")
+    if not (Path(body["lora_path"]) / "adapter_config.json").is_file():
+        return _error(404, f"No adapter found for {body['lora_path']}")
+    loaded[body["lora_name"]] = body["lora_path"]
+    return PlainTextResponse(f"Success: LoRA adapter '{body['lora_name']}' added successfully.")
+
+
+@router.post("/v1/unload_lora_adapter")
+async def unload_adapter(request: Request) -> Response:
+    name = (await request.json())["lora_name"]
+    if _loaded(request).pop(name, None) is None:
+        return _error(404, f"The lora adapter '{name}' cannot be found.")
+    return PlainTextResponse(f"Success: LoRA adapter '{name}' removed successfully.")
+
+
+@router.post("/v1/chat/completions")
+async def chat(request: Request) -> Response:
+    body = await request.json()
+    turns = body.get("messages")
+    if not turns:
+        return _error(400, "messages must not be empty")
+    words, reason = _words(request, body, str(turns[-1]["content"]))
+    prompt_tokens = sum(len(str(turn["content"]).split()) for turn in turns)
+    if body.get("stream"):
+        deltas = [{"delta": {"role": "assistant", "content": ""}}, *({"delta": {"content": word}} for word in words)]
+        return _stream(body["model"], "chat.completion.chunk", [*deltas, {"delta": {}, "finish_reason": reason}])
+    choice = {"index": 0, "message": {"role": "assistant", "content": "".join(words)}, "finish_reason": reason}
+    return _complete(body["model"], "chat.completion", choice, prompt_tokens, len(words))
+
+
+@router.post("/v1/completions")
+async def completions(request: Request) -> Response:
+    body = await request.json()
+    prompt = body.get("prompt", "")
+    tokens = prompt if isinstance(prompt, list) else prompt.split()
+    text = " ".join(str(token) for token in tokens)
+    words, reason = _words(request, body, text)
+    if body.get("stream"):
+        return _stream(
+            body["model"], "text_completion", [*({"text": w} for w in words), {"text": "", "finish_reason": reason}]
+        )
+    choice: dict[str, Any] = {"index": 0, "text": "".join(words), "finish_reason": reason, "logprobs": None}
+    if body.get("echo"):
+        choice["text"] = text + choice["text"]
+    if body.get("logprobs") is not None:
+        scored = [*(tokens if body.get("echo") else []), *words]
+        values: list[float | None] = [_logprob(body["model"], i, token) for i, token in enumerate(scored)]
+        if body.get("echo"):
+            values[:1] = [None]
+        choice["logprobs"] = {"tokens": [str(token) for token in scored], "token_logprobs": values}
+    return _complete(body["model"], "text_completion", choice, len(tokens), len(words))
+
+
+def _loaded(request: Request) -> dict[str, str]:
+    loaded: dict[str, str] = request.app.state.openai_serving_models.lora_requests
+    return loaded
+
+
+def _words(request: Request, body: dict[str, Any], prompt: str) -> tuple[list[str], str]:
+    """The answer's tokens, cut at max_tokens, and the finish reason."""
+    answer = request.app.state.script.answer(body["model"], prompt)
+    words = [word if i == 0 else f" {word}" for i, word in enumerate(answer.split(" "))]
+    limit = body.get("max_completion_tokens", body.get("max_tokens"))
+    limit = DEFAULT_MAX_TOKENS if limit is None else limit
+    return words[:limit], "stop" if len(words) <= limit else "length"
+
+
+def _complete(model: str, kind: str, choice: dict[str, Any], prompt_tokens: int, tokens: int) -> Response:
+    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": tokens, "total_tokens": prompt_tokens + tokens}
+    return JSONResponse(
+        {"id": "fake", "object": kind, "created": CREATED, "model": model, "choices": [choice], "usage": usage}
+    )
+
+
+def _stream(model: str, kind: str, choices: list[dict[str, Any]]) -> Response:
+    def events() -> Iterator[str]:
+        for choice in choices:
+            whole = {"index": 0, "finish_reason": None, **choice}
+            chunk = {"id": "fake", "object": kind, "created": CREATED, "model": model, "choices": [whole]}
+            yield f"data: {json.dumps(chunk)}\n\n"
+        yield "data: [DONE]\n\n"
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+
+def _error(status: int, message: str) -> Response:
+    body = {"message": message, "type": "BadRequestError", "param": None, "code": status}
+    return JSONResponse({"error": body}, status_code=status)
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()
+
+
+def _logprob(model: str, position: int, token: object) -> float:
+    """Between -8 and 0 nats."""
+    return -int(_hash(model, position, token)[:6], 16) / 2**21
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m serve.fake", description="Scripted answers on an engine's routes.")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--script", type=Path)
+    arguments = parser.parse_args()
+    try:
+        script = Script.read(arguments.script)
+    except InputError as error:
+        parser.error(str(error))
+    uvicorn.run(make_app(script), host="127.0.0.1", port=arguments.port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

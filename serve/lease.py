@@ -1,0 +1,153 @@
+"""Which engines run: one folder each under `lab/engines/`, with a lease, a log, and a lock that keeps it busy.
+
+    engines/<id>/spec.json     what was asked for (serve.engine.EngineSpec)
+                 lease.json    written by the supervisor: process group, port, state, admin token; mode 0600
+                 engine.log    everything the supervisor and vLLM say
+                 hold          a shared lock on it: somebody uses the engine; its mtime: the last request
+
+A process group is known by its leader's pid and start time, so a reused pid is never taken for ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from harness.core.errors import LabError
+from harness.core.records import Record
+
+LEASE, LOG, SPEC, HOLD = "lease.json", "engine.log", "spec.json", "hold"
+KEEP_LOGS = 8  # folders of ended engines that stay for their logs
+START_SLACK_S = 2.0  # psutil rounds start times; nobody reuses a pid that fast
+KILL_TIMEOUT_S = 10.0
+LOG_LINES = 3
+STARTING_AT = re.compile(r"^(\([^)]*\) )?((INFO|WARNING|ERROR) [\d: -]+)?(\[[\w.]+:\d+\] )?")
+
+
+class Lease(Record):
+    """lease.json. What is None becomes known when the engine is ready."""
+
+    engine_id: str
+    pid: int
+    pgid: int
+    started: float
+    port: int
+    state: Literal["starting", "ready", "failed"]
+    spec: dict[str, Any]
+    admin_token: str
+    seconds: float | None = None
+    kernels: list[str] | None = None
+    versions: dict[str, str] | None = None
+    dtype: str | None = None
+    device: str | None = None
+    max_model_len: int | None = None
+    error: str | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+def read_lease(folder: Path) -> Lease | None:
+    """The lease in an engine's folder, None when there is none (not yet, or not any more)."""
+    try:
+        return Lease.read(folder / LEASE)
+    except FileNotFoundError:
+        return None
+
+
+def leases(engines: Path) -> list[Lease]:
+    """Every readable lease, oldest engine first. A damaged one is an ended engine's: it is left out."""
+    found = []
+    for path in engines.glob(f"*/{LEASE}"):
+        with contextlib.suppress(LabError):
+            if lease := read_lease(path.parent):
+                found.append(lease)
+    return sorted(found, key=lambda lease: lease.started)
+
+
+def leads(lease: Lease) -> bool:
+    """Whether the supervisor that wrote the lease still runs."""
+    try:
+        process = psutil.Process(lease.pid)
+        same = abs(process.create_time() - lease.started) < START_SLACK_S
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def members(lease: Lease) -> list[psutil.Process]:
+    """The living processes of the engine's group.
+
+    The kernel keeps a group's number from reuse while a member lives. So when another process leads the group by now,
+    ours is gone; and whoever was there before the lease was never ours.
+    """
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):
+            if os.getpgid(process.pid) != lease.pgid or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if process.pid == lease.pgid and abs(process.create_time() - lease.started) >= START_SLACK_S:
+                return []
+            if process.create_time() >= lease.started - START_SLACK_S:
+                found.append(process)
+    return found
+
+
+def kill_group(lease: Lease) -> int:
+    """Kill what is left of the engine, by its process group; how many processes there were. Waits for their end."""
+    alive = members(lease)
+    deadline = time.monotonic() + KILL_TIMEOUT_S
+    while left := members(lease):
+        if time.monotonic() > deadline:
+            raise LabError(f"processes {[p.pid for p in left]} of engine {lease.engine_id} do not end", "kill them")
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(lease.pgid, signal.SIGKILL)
+        time.sleep(0.05)
+    return len(alive)
+
+
+def hold(folder: Path) -> int:
+    """Keep the engine from ending while idle; returns the descriptor to close. Ends by itself with the process."""
+    descriptor = os.open(folder / HOLD, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a command holds the engine or a request is under way."""
+    with (folder / HOLD).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def last_words(log: Path) -> str:
+    """Why vLLM ended, in one line: the last errors in its log, else its last lines."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    lines = [line for line in (STARTING_AT.sub("", line).strip() for line in lines[-200:]) if line]
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception): ", line)]
+    return " | ".join(dict.fromkeys((errors or lines)[-LOG_LINES:]))[-600:] or "it said nothing"
+
+
+def forget(folder: Path) -> None:
+    """Take the lease away; the log stays."""
+    (folder / LEASE).unlink(missing_ok=True)
+
+
+def prune(engines: Path) -> None:
+    """Remove the oldest folders without a lease, but for the newest few: their logs explain what went wrong."""
+    ended = [folder for folder in engines.glob("e-*") if not (folder / LEASE).exists()]
+    for folder in sorted(ended, key=lambda folder: folder.stat().st_mtime)[:-KEEP_LOGS]:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Code that runs inside vLLM, through its official extension points only."""

