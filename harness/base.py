@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from harness.core.records import BaseRef
 
 # Everything that changes what the model computes or how text becomes tokens.
 CONTENT = ("*.safetensors", "config.json", "generation_config.json", "tokenizer*.json", "tokenizer.model", "*.jinja")
+MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 BYTES_PER_VALUE = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I8": 1, "U8": 1, "F8_E4M3": 1, "F8_E5M2": 1}
 
 
@@ -42,10 +42,8 @@ def describe(source: str, lab: Lab) -> BaseInfo:
     if not config_file.is_file():
         raise InputError(f"base_model {source}: no config.json in {folder}", "give a Hugging Face model folder")
     if not weights:
-        raise InputError(
-            f"base_model {source}: no *.safetensors in {folder}", "convert it: other formats run code"
-        )
-    config = json.loads(config_file.read_text(encoding="utf-8"))
+        raise InputError(f"base_model {source}: no *.safetensors in {folder}", "convert it: other formats run code")
+    config = _json_file(config_file)
     parameters, size = _count(weights)
     ref = BaseRef(
         source=source,
@@ -54,7 +52,7 @@ def describe(source: str, lab: Lab) -> BaseInfo:
         has_chat_template=chat_template(folder) is not None,
     )
     dtype = str(config.get("dtype") or config.get("torch_dtype") or "float32")
-    return BaseInfo(ref, parameters, size, dtype, int(config.get("max_position_embeddings", 2048)), config)
+    return BaseInfo(ref, parameters, size, dtype, int(config.get("max_position_embeddings") or 2048), config)
 
 
 def _locate(source: str) -> Path:
@@ -67,7 +65,7 @@ def _locate(source: str) -> Path:
 
 
 def _hub_snapshot(source: str) -> Path:
-    """The hub's snapshot folder; downloads unless HF_HUB_OFFLINE is set. Imported here: 0.3 s nobody else should pay."""
+    """The hub's snapshot folder; downloads unless HF_HUB_OFFLINE is set. Imported here: 0.3 s that folders do not pay."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -88,10 +86,13 @@ def _hub_snapshot(source: str) -> Path:
 def _header(path: Path) -> dict[str, Any]:
     """The JSON header of a safetensors file: tensor name -> dtype and shape."""
     with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        if length > 100_000_000:
-            raise InputError(f"{path} is not a safetensors file", "download it again")
-        header: dict[str, Any] = json.loads(file.read(length))
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(length)) if length <= MAX_HEADER_BYTES else None
+        except ValueError:
+            header = None
+    if not isinstance(header, dict):
+        raise InputError(f"{path} is not a safetensors file, or only a part of one", "download it again")
     return header
 
 
@@ -139,5 +140,15 @@ def special_tokens(folder: Path) -> dict[str, str]:
 
 def _tokenizer_settings(folder: Path) -> dict[str, Any]:
     path = folder / "tokenizer_config.json"
-    settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return settings
+    return _json_file(path) if path.is_file() else {}
+
+
+def _json_file(path: Path) -> dict[str, Any]:
+    """A JSON object of the base; it is a person's file, so what is wrong with it is an InputError."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error})", "download the base again") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} is not a JSON object", "download the base again")
+    return value

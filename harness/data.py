@@ -7,6 +7,7 @@ Knows nothing of tokenizers except how to show a rendered row (`render`).
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
@@ -21,6 +22,7 @@ from harness.core.records import DataRef
 Row = dict[str, Any]
 Turn = dict[str, str]
 ROLES = ("system", "user", "assistant")
+UTF_8 = "utf-8-sig"  # spreadsheets put a byte order mark in front
 
 
 def turns_of(value: Any, role: str) -> list[Turn]:
@@ -62,7 +64,10 @@ def _pair_of(prompt: str, completion: str) -> Callable[[Row], Row]:
 def _alpaca(row: Row) -> Row:
     context = row.get("input") or ""
     instruction = f"{row['instruction']}\n\n{context}" if context else row["instruction"]
-    return {"prompt": turns_of(instruction, "user"), "completion": _field(row, "output", "assistant")}
+    return {
+        "prompt": _field({"instruction": instruction}, "instruction", "user"),
+        "completion": _field(row, "output", "assistant"),
+    }
 
 
 def _messages(row: Row) -> Row:
@@ -112,39 +117,52 @@ def format_of(columns: set[str], where: str) -> str:
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, Row]]:
     """(line number, object) of every line that is not blank. InputError names file and line."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield number, _json_object(path, number, line)
-    except (FileNotFoundError, IsADirectoryError):
-        raise InputError(f"{path} does not exist", "check the path; it is relative to the current folder") from None
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not UTF-8 text ({error.reason} at byte {error.start})", "save it as UTF-8"
-        ) from None
+    with _readable(path), path.open(encoding=UTF_8) as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield number, _json_object(path, number, line)
 
 
 def _json_object(path: Path, number: int, line: str) -> Row:
     try:
         value = json.loads(line)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path}:{number}: not JSON ({error.msg} at column {error.colno})", "one JSON object per line"
         ) from None
+    except (ValueError, RecursionError):  # NaN, half a surrogate pair, a hundred thousand brackets
+        raise InputError(f"{path}:{number}: holds something that is no text or number", "correct the line") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}:{number}: a {type(value).__name__} instead of an object", "one JSON object per line")
     return value
 
 
 def _read_csv(path: Path) -> Iterator[tuple[int, Row]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
+    with _readable(path), path.open(encoding=UTF_8, newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
             for row in reader:
+                if None in row:
+                    raise csv.Error("more values than columns")
                 yield reader.line_num, dict(row)
-    except FileNotFoundError:
+        except csv.Error as error:
+            raise InputError(f"{path}:{reader.line_num}: not CSV ({error})", "quote values with commas") from None
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn a file that is not there, or is not text, into an InputError."""
+    try:
+        yield
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise InputError(f"{path} does not exist", "check the path; it is relative to the current folder") from None
+    except PermissionError:
+        raise InputError(f"{path} cannot be read", "check who owns it") from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start})", "save it as UTF-8"
+        ) from None
 
 
 def raw_rows(path: Path) -> Iterator[tuple[int, Row]]:

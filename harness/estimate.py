@@ -41,7 +41,7 @@ def lora_parameters(config: dict[str, int], rank: int) -> int:
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     heads = config["num_attention_heads"]
     head = config.get("head_dim") or hidden // heads
-    kv = config.get("num_key_value_heads", heads) * head
+    kv = (config.get("num_key_value_heads") or heads) * head
     shapes = [(hidden, heads * head), (hidden, kv), (hidden, kv), (heads * head, hidden)]
     shapes += [(hidden, inner), (hidden, inner), (inner, hidden)]
     return config["num_hidden_layers"] * rank * sum(rows + columns for rows, columns in shapes)

@@ -19,6 +19,7 @@ from harness.yaml_lines import read_yaml
 
 SPLITS = ("tune", "dev", "release")
 EVALSETS = Path("evalsets")
+NO_CONTENT = ("README.md", "evalset.yaml")  # the latter counts by its values, so that its comments may change
 
 
 class Metric(BaseModel):
@@ -101,7 +102,7 @@ def find(name: str) -> Path:
 def load(name: str) -> Evalset:
     """Read and validate one evalset; InputError names file, line and key."""
     folder = find(name)
-    definition = _definition(folder / "evalset.yaml")
+    definition = read_definition(folder / "evalset.yaml")
     items = _items(folder / definition.items) if definition.kind == "business" else []
     if definition.cluster:
         _check_clusters(folder / definition.items, definition.cluster, items)
@@ -109,14 +110,17 @@ def load(name: str) -> Evalset:
 
 
 def fingerprint(folder: Path, definition: Definition) -> str:
-    """Hash of what changes a score: items, scorers, metrics, sampling. Not of the README or the description."""
-    parts = {path.name: file_sha256(path) for path in sorted(folder.glob("*")) if path.suffix in (".py", ".jsonl")}
-    if definition.kind == "lm_eval":
-        parts |= {path.name: file_sha256(path) for path in folder.glob("*.yaml") if path.name != "evalset.yaml"}
+    """Hash of what changes a score: every file of the folder, metrics, sampling. Not README and description."""
+    parts = {
+        path.name: file_sha256(path)
+        for path in folder.iterdir()
+        if path.is_file() and path.name not in NO_CONTENT and not path.name.startswith(".")
+    }
     return sha256_of([definition.model_dump(mode="json", exclude={"description"}), parts])
 
 
-def _definition(path: Path) -> Definition:
+def read_definition(path: Path) -> Definition:
+    """The definition in one evalset.yaml; InputError names the line and the key."""
     raw, lines = read_yaml(path)
     try:
         definition = Definition.model_validate(raw)
@@ -128,6 +132,9 @@ def _definition(path: Path) -> Definition:
         raise InputError(f"{lines.at(*key.split('.'))}: {key}: {problem}", f"keys here: {known}") from None
     if definition.kind == "business" and not definition.metrics:
         raise InputError(f"{path}: metrics is missing", "name at least one, e.g. exact: {scorer: exact}")
+    for key, file in [("items", definition.items), *(("scorer", one.scorer) for one in definition.metrics.values())]:
+        if Path(file).name != file:
+            raise InputError(f"{path}: {key} {file!r} is not a file of this folder", "put it beside evalset.yaml")
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", definition.name):
         raise InputError(f"{path}: name {definition.name!r} is not valid", "use a-z, 0-9, '_' and '-'")
     return definition

@@ -48,6 +48,7 @@ def plan_record(spec: Spec, spec_path: Path, runs: list[RunJob], evalset_hashes:
     """The plan: hashed over runs, evaluation and gate, before training. A changed gate is a new plan."""
     unique = list({job.run_id: job for job in runs}.values())
     content = {
+        "name": spec.name,  # the alias that the gate's incumbent stands for hangs on it
         "runs": [job.run_id for job in unique],
         "subjects": spec.subjects,
         "baselines": [baseline.model_dump(mode="json") for baseline in spec.baselines],

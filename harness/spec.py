@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import difflib
 import itertools
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -20,6 +21,7 @@ from harness.core.paths import check_name
 from harness.yaml_lines import Lines, read_yaml
 
 M = TypeVar("M", bound=BaseModel)
+MAX_RUNS = 1000  # of one grid: lists multiply quickly, and a slip should not fill the memory
 
 # What other tools call it -> what it is called here (Axolotl, LLaMA-Factory, Unsloth, TRL's older names).
 FOREIGN_NAMES = {
@@ -52,6 +54,9 @@ FOREIGN_NAMES = {
     "dpo_beta": "train.method.beta",
     "tasks": "evaluate.lm_eval.tasks",
 }
+
+# What pydantic calls the members of the unions below; none is a key of a spec.
+UNION_PARTS = ("sft", "dpo", "str", "bool", "list[str]")
 
 
 class Model(BaseModel):
@@ -181,10 +186,18 @@ class Baseline(Model):
             return value
         raise ValueError("write zero_shot, {few_shot: N} or {adapter: NAME@ALIAS}")
 
+    @model_validator(mode="after")
+    def nothing_missing(self) -> Baseline:
+        if self.kind == "few_shot" and not self.shots:
+            raise ValueError("few_shot needs at least 1 example: write zero_shot for none")
+        if self.kind == "adapter" and not self.adapter:
+            raise ValueError("adapter has no name: write {adapter: NAME@ALIAS}")
+        return self
+
     @property
     def label(self) -> str:
         if self.kind == "few_shot":
-            return f"{self.shots}-shot"
+            return f"{self.shots}-shot" + (f" {Path(self.examples).stem}" if self.examples else "")
         return self.adapter or "zero-shot"
 
 
@@ -248,6 +261,8 @@ class Spec(Model):
     def something_to_do(self) -> Spec:
         if self.train is None and not self.subjects:
             raise ValueError("nothing to evaluate: give `train` or `subjects`")
+        if self.grid and self.train is None:
+            raise ValueError("grid changes training, but there is no `train`")
         return self
 
 
@@ -286,8 +301,20 @@ def _expand(raw: dict[str, Any], lines: Lines) -> list[dict[str, Any]]:
                         "start it with 'train.'",
                     )
         axes.append(entries)
-    points = [{k: v for part in parts for k, v in part.items()} for parts in itertools.product(*axes)]
-    return points
+    _check_axes(axes, lines)
+    return [{k: v for part in parts for k, v in part.items()} for parts in itertools.product(*axes)]
+
+
+def _check_axes(axes: list[list[dict[str, Any]]], lines: Lines) -> None:
+    changed = [key for entries in axes for key in {key for entry in entries for key in entry}]
+    twice = next((key for key in changed if changed.count(key) > 1), None)
+    if twice:
+        raise InputError(f"{lines.at('grid', twice)}: grid sets {twice} twice", "set it on its own or within `_`")
+    runs = math.prod(len(entries) for entries in axes)
+    if runs > MAX_RUNS:
+        raise InputError(
+            f"{lines.at('grid')}: the grid makes {runs:,} runs, more than {MAX_RUNS:,}", "shorten its lists"
+        )
 
 
 def _grid_point(raw: dict[str, Any], changes: dict[str, Any], lines: Lines) -> GridPoint:
@@ -333,9 +360,9 @@ def _as_input_error(
 ) -> InputError:
     """The first problem, said in one line with the nearest right key."""
     first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    # Pydantic puts the union's tag ('sft') and list indices into the path; only what the person wrote is shown.
+    # Pydantic puts a union's tag or member into the path; only what the person wrote is shown.
     written = [str(part) for part in first["loc"]]
-    path = [part for part in (*prefix, *written) if part not in ("sft", "dpo")]
+    path = [part for part in (*prefix, *written) if part not in UNION_PARTS]
     where, key = lines.at(*path), ".".join(path)
     if first["type"] == "extra_forbidden":
         known = _known_keys(model, written[:-1])
@@ -344,6 +371,10 @@ def _as_input_error(
         return InputError(f"{where}: {key} is missing", "add it")
     if first["type"] == "union_tag_invalid":
         return InputError(f"{where}: {key}.type is {first['ctx']['tag']!r}", f"use {first['ctx']['expected_tags']}")
+    if first["type"] == "union_tag_not_found":
+        return InputError(f"{where}: {key}.type is missing", "add it, e.g. {type: sft}")
+    if first["type"] in ("model_type", "model_attributes_type"):
+        return InputError(f"{where}: {key} must hold keys of its own" + _given(first), "write {key: value}")
     message = first["msg"].removeprefix("Value error, ")
     return InputError(f"{where}: {key or 'spec'}: {message}" + _given(first))
 

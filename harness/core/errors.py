@@ -17,6 +17,11 @@ Only the command line turns them into one line and an exit code.
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    """`text` with what a terminal would act on, or could not show, as escapes: data and answers may hold anything."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 class RatchetError(Exception):
     """A problem said in one line, with what to do about it.
 
@@ -30,7 +35,7 @@ class RatchetError(Exception):
 
     def one_line(self) -> str:
         text = f"{self.problem}. {self.fix}." if self.fix else f"{self.problem}."
-        return " ".join(text.split())
+        return printable(" ".join(text.split()))
 
 
 class InputError(RatchetError):

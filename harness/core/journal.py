@@ -36,9 +36,9 @@ class Journal:
             try:
                 if self._point:
                     reached(self._point)
-                written = os.write(descriptor, line)
-                if written < len(line):
-                    written += os.write(descriptor, line[written:])  # a full disk says so here
+                written = 0
+                while written < len(line):  # a nearly full disk takes a part, and says so at the next write
+                    written += os.write(descriptor, line[written:])
                 os.fsync(descriptor)
             except OSError:
                 os.ftruncate(descriptor, end)
@@ -81,7 +81,7 @@ def read_segment(path: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], 
             offset += len(line)
             try:
                 event = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise LabError(f"{path} is damaged before byte {offset}", "restore the file or move it away") from error
             if not isinstance(event, dict):
                 raise LabError(f"{path} holds something else than an event before byte {offset}")

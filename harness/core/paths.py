@@ -91,9 +91,11 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise LabError(
                 f"the disk is full: {path} was not written", "free some space and run the command again"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise LabError(f"{path} cannot be written ({error.strerror})", "check who owns the lab folder") from error
-        raise
+        if error.errno is None:  # not the disk's: a lock that was not free in time, for example
+            raise
+        raise LabError(
+            f"{path} cannot be written ({error.strerror})", "check the lab folder and who owns it"
+        ) from error
 
 
 def write_atomic(path: Path, data: bytes, point: str | None = None, mode: int = 0o666) -> None:

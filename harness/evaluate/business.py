@@ -37,7 +37,8 @@ def evaluate(
     """Ask what is still missing in `folder`'s journal, score it, and return items per bucket.
 
     `shots` are example turns put before each prompt; `chat` chooses chat or plain completions.
-    Raises EvaluationError when most requests fail (the items that succeeded stay in the journal).
+    Raises EvaluationError when most requests fail: the items that succeeded stay in the journal, the others are asked
+    again next time.
     """
     done = results(folder)
     missing = [item for item in evalset.items if item.id not in done]
@@ -46,23 +47,27 @@ def evaluate(
     scoring = scorers(evalset)
     sampling = evalset.definition.sampling
     asks = [_ask(item, subject.model, shots, chat, sampling) for item in missing]
-    failures: list[str] = []
+    failed: list[ItemResult] = []
     with Journal(folder, "items", point="eval.item") as journal:
 
         def keep(index: int, reply: Reply) -> None:
-            if reply.error:
-                failures.append(reply.error)
             result = _result(missing[index], evalset, asks[index], reply, scoring)
-            journal.append(result.model_dump(mode="json"))
+            if result.bucket == "errored":
+                failed.append(result)
+            else:
+                journal.append(result.model_dump(mode="json"))
             done[result.item_id] = result
             on_item()
 
         ask_many(url, asks, concurrency=concurrency, on_reply=keep)
-    if len(failures) > MAX_ERRORED_SHARE * len(evalset.items):
-        raise EvaluationError(
-            f"{subject.label} on {evalset.name}: {len(failures)} of {len(evalset.items)} items failed ({failures[0]})",
-            f"see the engine's log; then remove {folder} and run the command again",
-        )
+        if len(failed) > MAX_ERRORED_SHARE * len(evalset.items):
+            raise EvaluationError(
+                f"{subject.label} on {evalset.name}: {len(failed)} of {len(evalset.items)} items failed "
+                f"({failed[0].error})",
+                "see the engine's log, then run the command again",
+            )
+        for result in failed:  # only now: an item in the journal is not asked again
+            journal.append(result.model_dump(mode="json"))
     return dict(Counter(result.bucket for result in done.values()))
 
 

@@ -74,20 +74,30 @@ def _evaluate(job: dict[str, Any], model: str, manager: Any) -> dict[str, Any]:
 
 
 def _items(results: dict[str, Any]) -> list[ItemResult]:
-    """One ItemResult per sample, paired across subjects by task, document and their hashes."""
-    return [_item(task, sample) for task, samples in results["samples"].items() for sample in samples]
+    """One ItemResult per document, paired across subjects by task and document; several filters are several scores."""
+    found: dict[str, ItemResult] = {}
+    for task, samples in results["samples"].items():
+        for sample in samples:
+            item = _item(task, sample)
+            known = found.get(item.item_id)
+            found[item.item_id] = (
+                known.model_copy(update={"scores": known.scores | item.scores}) if known is not None else item
+            )
+    return list(found.values())
 
 
 def _item(task: str, sample: dict[str, Any]) -> ItemResult:
+    """Metrics are named `task/metric`, and `task/metric,filter` where the task names its filters."""
     document = sample["doc"]
     item_id = f"{task}/{document.get('id', sample['doc_id'])}"
     responses = sample["filtered_resps"]
+    filtered = "" if sample.get("filter", "none") == "none" else f",{sample['filter']}"
     return ItemResult(
         item_id=item_id,
         split=str(document.get("split", "release")),
         cluster=str(document.get("cluster", item_id)),
         bucket="scored",
-        scores={f"{task}/{name}": Score(value=float(sample[name])) for name in sample["metrics"]},
+        scores={f"{task}/{name}{filtered}": Score(value=float(sample[name])) for name in sample["metrics"]},
         prompt_sha256=str(sample["prompt_hash"]),
         prompt=str(_first_argument(sample["arguments"])),
         answer=json.dumps(responses, ensure_ascii=False, default=str),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.core.errors import LabError
+from harness.core.errors import LabError, ParityError
 from harness.core.paths import read_json
 from harness.core.records import ParityRecord, now
 
@@ -36,6 +36,12 @@ def check(
     exact, base = _column(reference, "adapter_fp32"), _column(reference, "base_fp32")
     rounded = _column(reference, "adapter_serving") if dtype != "float32" else exact
     served, served_base = _flat(ask(model, tokens)), _flat(ask(base_model, tokens))
+    for values in (served, served_base):
+        if len(values) != len(exact) or not np.isfinite(values).all():
+            raise ParityError(
+                f"the server gave {len(values)} log-probs for {len(exact)} tokens of {model}, or some are not numbers",
+                "see the engine's log",
+            )
 
     error = np.abs(served - exact)
     noise = float(np.mean(np.abs(rounded - exact)))
@@ -61,15 +67,15 @@ def check(
 def _judge(dtype: str, largest: float, mean: float, noise: float, effect: float, changed: float) -> tuple[bool, str]:
     if changed == 0.0:
         return False, "the server answers for the adapter exactly as for the base: it does not use it"
-    if dtype == "float32":
-        if largest > FP32_LIMIT:
-            return False, f"served log-probs differ from PEFT's by up to {largest:.2g} (limit {FP32_LIMIT:g}, fp32)"
-        return True, f"largest difference {largest:.1g} nats (fp32)"
-    if mean > EFFECT_SHARE * effect:
+    if mean > EFFECT_SHARE * effect:  # in fp32 too: a weak adapter stays below the limit even at a wrong scale
         return False, (
             f"served log-probs differ from fp32 PEFT by {mean:.2g} on average, "
             f"more than a fifth of what the adapter does ({effect:.2g})"
         )
+    if dtype == "float32":
+        if largest > FP32_LIMIT:
+            return False, f"served log-probs differ from PEFT's by up to {largest:.2g} (limit {FP32_LIMIT:g}, fp32)"
+        return True, f"largest difference {largest:.1g} nats (fp32)"
     if mean > NOISE_RATIO * noise:
         return False, (
             f"served log-probs differ from fp32 PEFT by {mean:.2g} on average, "

@@ -68,14 +68,14 @@ def _scorer(evalset: Evalset, name: str, metric: Metric) -> Scorer:
             )
         return SHIPPED[metric.scorer]
     if metric.scorer.endswith(".py"):
-        return _own(evalset.folder / metric.scorer)
+        return _own(evalset.folder / metric.scorer, FULL_MARKS[metric.unit])
     known = ", ".join([*SHIPPED, "scorer.py"])
     raise InputError(f"{evalset.folder / 'evalset.yaml'}: scorer {metric.scorer!r} is unknown", f"use {known}")
 
 
-def _own(path: Path) -> Scorer:
-    """`score(item: dict, answer: str) -> {"value", "explanation"}` from a file beside the evalset."""
-    if not path.is_file() or path.parent.joinpath(path.name).resolve().parent != path.parent.resolve():
+def _own(path: Path, best: float) -> Scorer:
+    """`score(item: dict, answer: str) -> {"value", "explanation"}` from the evalset's folder; value 0 to `best`."""
+    if not path.is_file():
         raise InputError(f"{path} does not exist", "write `def score(item, answer) -> dict` there")
     spec = importlib.util.spec_from_file_location(f"ratchet_scorer_{path.parent.name}", path)
     assert spec is not None
@@ -89,7 +89,10 @@ def _own(path: Path) -> Scorer:
 
     def score(item: Item, answer: str) -> Score:
         result = function(item.model_dump(), answer)
-        return Score(value=float(result["value"]), explanation=str(result.get("explanation", "")))
+        value = float(result["value"])
+        if not 0.0 <= value <= best:  # NaN is not, either
+            raise ValueError(f"{path.name} gave {value}, which is not within 0 to {best:g}")
+        return Score(value=value, explanation=str(result.get("explanation", "")))
 
     return score
 
@@ -121,7 +124,8 @@ def self_check(evalset: Evalset) -> None:
                         + (f" ({score.explanation})" if score.explanation else ""),
                     )
             for wrong in item.wrong:
-                if safe_score(scorer, item, wrong).value == best:
+                value = safe_score(scorer, item, wrong).value
+                if value is not None and abs(value - best) <= 1e-6:
                     raise InputError(
                         f"{where}: item {item.id!r}: wrong answer {wrong!r} gets full marks on {name}",
                         "correct the list of wrong answers or the scorer",

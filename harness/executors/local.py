@@ -28,11 +28,14 @@ def train(lab: Lab, jobs: list[RunJob], on_event: Callable[[Event], None]) -> di
         waiting = list(group)
         while waiting:
             failed |= _one_worker(lab, waiting, on_event)
-            waiting = [
+            left = [
                 job
                 for job in waiting
                 if job.run_id not in failed and not (lab.runs / job.run_id / "adapter.json").is_file()
             ]
+            if len(left) == len(waiting):  # it said "done" without a record: another worker would do the same
+                raise TrainError("the training process finished no run", f"see {lab.runs / 'jobs'}")
+            waiting = left
     return failed
 
 
@@ -75,12 +78,22 @@ def child_events(command: list[str], log: Path) -> Iterator[Event]:
         assert child.stdout
         try:
             for line in child.stdout:
-                if line.startswith("{"):
-                    yield json.loads(line)
+                event = _event(line)
+                if event:
+                    yield event
             yield {"event": "exit", "code": child.wait()}
         finally:
             _end(child)
             child.stdout.close()
+
+
+def _event(line: str) -> Event | None:
+    """An event of ours, or None: libraries print to stdout as they please."""
+    try:
+        value = json.loads(line) if line.startswith("{") else None
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) and "event" in value else None
 
 
 def _end(child: subprocess.Popen[str]) -> None:

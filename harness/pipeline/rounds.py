@@ -1,0 +1,191 @@
+"""Rating and the next round: answers for a campaign through the engine, votes into a DPO spec."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from harness import campaign as campaigns
+from harness import preferences
+from harness.base import BaseInfo, describe
+from harness.core.errors import InputError
+from harness.core.fingerprint import file_sha256
+from harness.core.paths import Lab, check_name
+from harness.core.records import AdapterRecord, Answer, CampaignRecord, DataRef, PlanRecord, Subject, now
+from harness.data import raw_rows, turns_of
+from harness.pipeline.context import BASE_NAME, Adapter, adapter_subject, find_adapter
+from harness.pipeline.evaluation import start_engine
+from harness.plan import base_subject
+from harness.progress import Progress
+from serve import adapters, registry
+from serve.client import Ask, Reply, ask_many
+
+CONCURRENCY = 32
+
+
+def create_campaign(
+    lab: Lab,
+    campaign: str,
+    name: str,
+    subjects: tuple[str, str],
+    pool: Path,
+    limit: int | None,
+    decoding: dict[str, Any],
+    seed: int,
+    progress: Progress,
+) -> CampaignRecord:
+    """Answer `pool`'s prompts with two subjects and store the pairs worth rating.
+
+    A subject is a run id, `name@alias`, `name@vN` or `base`. `decoding` are sampling settings; each prompt is asked
+    with `seed` plus its place, so that two samples of one adapter differ and a repeated command does not.
+    """
+    check_name(campaign, "campaign")
+    check_name(name, "name")
+    if (campaigns.folder(lab, campaign) / "campaign.json").exists():
+        raise InputError(f"campaign {campaign!r} exists already", "choose another name; campaigns never change")
+    items = _pool_items(pool, limit)
+    used = [find_adapter(lab, subject) for subject in subjects if subject != BASE_NAME]
+    if not used:
+        raise InputError("a campaign compares at least one adapter", "give a run id or NAME@ALIAS")
+    base = describe(_base_path(lab, used[0]), lab)
+    rated = _subjects(subjects, used, base)
+    server = start_engine(lab, base, used, progress)
+    for adapter in used:
+        adapters.load(server, adapter.run_id, adapter.folder)
+    chat = base.ref.has_chat_template
+    answers = [
+        _answers(server.url, subject, items, chat, {**decoding, "seed": seed + place * len(items)}, progress)
+        for place, subject in enumerate(rated)
+    ]
+    pairs, refused = campaigns.make_pairs(items, answers[0], answers[1], (rated[0], rated[1]), seed)
+    record = CampaignRecord(
+        campaign=campaign,
+        name=name,
+        subjects=rated,
+        pool=DataRef(path=str(pool.absolute()), sha256=file_sha256(pool), rows=len(items), format="pool", split="pool"),
+        decoding=decoding,
+        pairs=len(pairs),
+        refused=refused,
+        seed=seed,
+        created=now(),
+    )
+    campaigns.write(lab, record, pairs)
+    return record
+
+
+def _subjects(names: tuple[str, str], used: list[Adapter], base: BaseInfo) -> list[Subject]:
+    waiting = iter(used)
+    found = [base_subject(base, BASE_NAME) if name == BASE_NAME else adapter_subject(next(waiting)) for name in names]
+    if any(subject.base_sha256 != base.ref.sha256 for subject in found):
+        raise InputError("the two subjects stand on different bases", "compare adapters of one base")
+    return found
+
+
+def _pool_items(pool: Path, limit: int | None) -> list[campaigns.PoolItem]:
+    """Prompts of a .jsonl or .csv file: columns prompt, and id and cluster where there are any."""
+    items = []
+    for number, row in raw_rows(pool):
+        if "prompt" not in row:
+            raise InputError(f"{pool}:{number}: column 'prompt' is missing", "a pool needs one prompt a line")
+        try:
+            turns = turns_of(row["prompt"], "user")
+        except ValueError as error:
+            raise InputError(f"{pool}:{number}: prompt {error}", "correct the line") from None
+        name = str(row.get("id") or number)
+        items.append(campaigns.PoolItem(name, str(row.get("cluster") or name), turns))
+        if limit and len(items) == limit:
+            break
+    if not items:
+        raise InputError(f"{pool} has no prompts", "add some")
+    return items
+
+
+def _answers(
+    url: str,
+    subject: Subject,
+    items: list[campaigns.PoolItem],
+    chat: bool,
+    decoding: dict[str, Any],
+    progress: Progress,
+) -> dict[str, Answer | None]:
+    found: dict[str, Answer | None] = {}
+    asks = []
+    for place, item in enumerate(items):
+        sampling = {**decoding, "seed": decoding["seed"] + place}
+        if chat:
+            asks.append(Ask(model=subject.model, messages=item.prompt, sampling=sampling))
+        else:
+            asks.append(Ask(model=subject.model, prompt=item.prompt[-1]["content"], sampling=sampling))
+    with progress.bar(f"answers of {subject.label}", len(asks)) as advance:
+
+        def keep(index: int, reply: Reply) -> None:
+            answer = Answer(
+                subject=subject.label, model=subject.model, text=reply.text, finish_reason=reply.finish_reason
+            )
+            found[items[index].item_id] = None if reply.error else answer
+            advance(len(found), "")
+
+        ask_many(url, asks, concurrency=CONCURRENCY, on_reply=keep)
+    return found
+
+
+def _base_path(lab: Lab, adapter: Adapter) -> str:
+    """The folder of the base an adapter was trained on, as its run or its registry version recorded it."""
+    record = lab.runs / adapter.run_id / "adapter.json"
+    if record.is_file():
+        return AdapterRecord.read(record).job.base.path
+    return registry.resolve(lab, adapter.label).base_path
+
+
+def next_round(
+    lab: Lab, name: str, alias: str, primary: str, folder: Path, beta: float, epochs: float
+) -> tuple[Path, preferences.Preferences]:
+    """Turn every vote of `name`'s campaigns into preference rows and the YAML of the DPO round after `name@alias`.
+
+    Returns the spec's path. Rounds never change: the folder is `<folder>/<name>-round-N`, N counting from 1.
+    """
+    rated = {
+        record.campaign: (campaigns.read(lab, record.campaign)[1], campaigns.read_votes(lab, record.campaign))
+        for record in campaigns.list_all(lab)
+        if record.name == name
+    }
+    if not rated:
+        raise InputError(f"no campaign of {name!r} in {lab.root}", "make one with `ratchet campaign create`")
+    version = registry.resolve(lab, f"{name}@{alias}")
+    found = preferences.from_votes(rated)
+    place = folder / f"{name}-round-{_next_number(folder, name, found.rows)}"
+    made = AdapterRecord.read(lab.runs / version.run_id / "adapter.json").job
+    text = preferences.next_spec(
+        _spec_of(lab, version.plan_id, name),
+        init_adapter=f"{name}@v{version.version}",
+        dataset=str(place / "pairs.jsonl"),
+        primary=primary,
+        preferences=found,
+        adapter=made.adapter,
+        sft_learning_rate=float(made.arguments["learning_rate"])
+        * (preferences.SFT_TO_DPO if made.method["type"] == "dpo" else 1),
+        beta=beta,
+        epochs=epochs,
+    )
+    _, spec_path = preferences.write_round(place, found.rows, text)
+    return spec_path, found
+
+
+def _next_number(folder: Path, name: str, rows: list[dict[str, Any]]) -> int:
+    """The first free round number; the same votes give the same round again."""
+    number = 1
+    data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    while (folder / f"{name}-round-{number}" / "pairs.jsonl").is_file():
+        if (folder / f"{name}-round-{number}" / "pairs.jsonl").read_text(encoding="utf-8") == data:
+            return number
+        number += 1
+    return number
+
+
+def _spec_of(lab: Lab, plan_id: str | None, name: str) -> dict[str, Any]:
+    if plan_id is None:
+        raise InputError(
+            f"{name}: the promoted version has no plan to start the next round from", "write the spec by hand"
+        )
+    return PlanRecord.read(lab.plans / plan_id / "plan.json").spec

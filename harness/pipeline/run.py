@@ -1,0 +1,150 @@
+"""One turn of the ratchet: check, plan, train, serve, evaluate, store, report. Safe to repeat: does what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import store
+from harness.core.errors import InputError, TrainError
+from harness.core.paths import Lab, write_atomic
+from harness.core.records import PlanRecord, Subject
+from harness.pipeline.check import check, require_clean
+from harness.pipeline.context import Adapter, Context, adapter_subject, find_adapter, resolve, run_adapter
+from harness.pipeline.evaluation import Wanted, evaluate_missing, wanted
+from harness.pipeline.training import train_missing
+from harness.progress import Progress
+from harness.report import Report, as_json, as_markdown, build_report, draw
+
+
+@dataclass(frozen=True)
+class Result:
+    """A report with the files it was written to, the alias it decides on, and what could not be done."""
+
+    report: Report
+    files: list[Path]
+    alias: str
+    failures: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Cast:
+    """All subjects of a plan: what is judged, what it is judged against, and where the adapters lie."""
+
+    candidates: list[Subject]
+    incumbent: Subject | None
+    everyone: list[Subject]
+    adapters: dict[str, Adapter]
+
+
+def run(lab: Lab, spec_path: Path, progress: Progress) -> Result:
+    """Do all that is missing of a spec and report it. Raises RatchetError; what was finished before stays."""
+    checked = check(lab, spec_path)
+    require_clean(checked)
+    context = checked.context
+    for finding in checked.findings:
+        if finding.level == "warning":
+            progress.say(f"[yellow]{finding.topic}:[/yellow] {finding.text}; {finding.fix}")
+    progress.say(f"plan {context.plan.plan_id}: {len(context.plan.runs)} runs, {len(context.evalsets)} evalsets")
+    _write_plan(context)
+    failures = train_missing(lab, context.plan.runs, progress)
+    cast = _cast(context, failures)
+    if not cast.candidates:
+        raise TrainError(
+            f"no run finished: {next(iter(failures.values()), 'nothing to evaluate')}", "see the log named there"
+        )
+    every = wanted(context, cast.everyone)
+    failures |= evaluate_missing(context, every, cast.adapters, progress)
+    result = _report(context, cast, every, failures)
+    progress.say(f"report: {', '.join(str(path) for path in result.files)}")
+    return result
+
+
+def report(lab: Lab, plan_or_spec: str) -> Result:
+    """The report of a plan from what is stored now. InputError when its evaluations are not all there."""
+    spec_path, plan_id = _spec_path(lab, plan_or_spec)
+    context = resolve(lab, spec_path)
+    if plan_id and context.plan.plan_id != plan_id:
+        raise InputError(
+            f"{spec_path} (or what it names) changed since plan {plan_id}",
+            f"run `ratchet run {spec_path}` for a new plan",
+        )
+    unfinished = {
+        job.run_id: "was not trained"
+        for job in context.plan.runs
+        if not (lab.runs / job.run_id / "adapter.json").is_file()
+    }
+    cast = _cast(context, unfinished)
+    if not cast.candidates:
+        raise InputError(f"no run of {spec_path} is finished", f"run `ratchet run {spec_path}` first")
+    return _report(context, cast, wanted(context, cast.everyone), unfinished)
+
+
+def _spec_path(lab: Lab, plan_or_spec: str) -> tuple[Path, str | None]:
+    """The spec behind a plan id, a path, or the latest plan."""
+    if plan_or_spec.endswith((".yaml", ".yml")):
+        return Path(plan_or_spec), None
+    if plan_or_spec:
+        path = lab.plans / plan_or_spec / "plan.json"
+        if not path.is_file():
+            raise InputError(f"there is no plan {plan_or_spec} in {lab.root}", "see `ratchet ls`")
+        return Path(PlanRecord.read(path).spec_path), plan_or_spec
+    plans = [PlanRecord.read(path) for path in lab.plans.glob("*/plan.json")]
+    if not plans:
+        raise InputError(f"no plan in {lab.root} yet", "run `ratchet run experiments/quickstart.yaml`")
+    latest = max(plans, key=lambda plan: plan.created)
+    return Path(latest.spec_path), latest.plan_id
+
+
+def _write_plan(context: Context) -> None:
+    path = context.lab.plans / context.plan.plan_id / "plan.json"
+    if not path.is_file():
+        context.plan.write(path, point="plan.record")
+
+
+def _cast(context: Context, failures: dict[str, str]) -> Cast:
+    finished = [run_adapter(context.lab, job) for job in context.plan.runs if job.run_id not in failures]
+    named = [find_adapter(context.lab, name) for name in context.spec.subjects]
+    candidates = _unique([adapter_subject(adapter) for adapter in [*finished, *named]])
+    incumbent = adapter_subject(context.incumbent) if context.incumbent else None
+    baselines = context.baseline_subjects()
+    everyone = _unique([*baselines, *([incumbent] if incumbent else []), *candidates])
+    adapters = {adapter.run_id: adapter for adapter in [*finished, *named]}
+    for baseline in context.spec.baselines:
+        if baseline.adapter:
+            adapter = find_adapter(context.lab, baseline.adapter)
+            adapters.setdefault(adapter.run_id, adapter)
+    if context.incumbent:
+        adapters.setdefault(context.incumbent.run_id, context.incumbent)
+    return Cast(candidates, incumbent, everyone, adapters)
+
+
+def _unique(subjects: list[Subject]) -> list[Subject]:
+    return list({subject.identity: subject for subject in subjects}.values())
+
+
+def _report(context: Context, cast: Cast, every: list[Wanted], failures: dict[str, str]) -> Result:
+    """Ingest, compare, judge, and write the report beside its plots."""
+    lab = context.lab
+    store.ingest(lab)
+    stored = [one.eval_id for one in every if (lab.evals / one.eval_id / "eval.json").is_file()]
+    current = {subject.identity: subject for subject in cast.everyone}
+    # Evaluations are shared between plans; each plan calls a subject by its own label.
+    scores = [
+        found.model_copy(update={"subject": current[found.subject.identity]})
+        for found in store.subject_scores(lab, stored)
+    ]
+    built = build_report(context.plan, scores, context.spec.gate, incumbent=cast.incumbent, candidates=cast.candidates)
+    notes = [*built.notes, *(f"{run_id}: {why}" for run_id, why in failures.items())]
+    built = built.model_copy(update={"notes": notes})
+    files = _write_report(lab, built)
+    store.ingest(lab)
+    return Result(built, files, context.alias, failures)
+
+
+def _write_report(lab: Lab, built: Report) -> list[Path]:
+    stem = lab.reports / built.plan_id
+    write_atomic(stem.with_suffix(".md"), as_markdown(built).encode())
+    plots = draw(built, lab.reports)
+    write_atomic(stem.with_suffix(".json"), as_json(built).encode(), point="report.record")
+    return [stem.with_suffix(".md"), *plots]

@@ -1,0 +1,167 @@
+"""What commands print for people: tables on stdout. Decides nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from typing import Any
+
+from rich import markup
+from rich.console import Console
+from rich.table import Table
+
+from harness.core.errors import printable
+from harness.gate import EXIT_CODES
+from harness.pipeline.check import Checked
+from harness.pipeline.context import Context
+from harness.pipeline.run import Result
+from harness.report import as_json, as_markdown, print_tables
+
+MARKS = {"ok": "[green]ok[/green]", "warning": "[yellow]warning[/yellow]", "error": "[red]error[/red]"}
+
+
+def escape(text: str) -> str:
+    """Text of others (labels, data, answers) without the markup and terminal codes it may hold."""
+    return markup.escape(printable(text))
+
+
+PIPED_WIDTH = 120  # columns where no terminal says how wide it is
+
+
+def _console() -> Console:
+    return Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def findings(checked: Checked) -> None:
+    console = _console()
+    table = _table(f"check: plan {checked.context.plan.plan_id}", "", "topic", "finding")
+    for finding in checked.findings:
+        text = escape(finding.text) + (f"; {escape(finding.fix)}" if finding.fix else "")
+        table.add_row(MARKS[finding.level], escape(finding.topic), text)
+    console.print(table)
+    if checked.rendered:
+        console.print("\n[bold]first training row, as the model sees it[/bold] (loss on the green part only)")
+        console.print(
+            "".join(
+                f"[green]{escape(t)}[/green]" if loss else f"[dim]{escape(t)}[/dim]" for t, loss in checked.rendered
+            )
+        )
+    errors = len(checked.errors)
+    console.print(f"\n{f'{errors} to correct' if errors else 'ready: ratchet run'}")
+
+
+def plan(context: Context) -> None:
+    table = _table(f"plan {context.plan.plan_id} of {context.spec.name}", "run", "settings", "method", "state")
+    for job in context.plan.runs:
+        finished = (context.lab.runs / job.run_id / "adapter.json").is_file()
+        table.add_row(job.run_id, escape(job.label), job.method["type"], "finished" if finished else "to train")
+    console = _console()
+    console.print(table)
+    names = ", ".join(f"{evalset.name}@{evalset.version}" for evalset in [*context.evalsets, *context.task_sets])
+    console.print(f"evalsets: {names or 'none'}; baselines: {', '.join(s.label for s in context.baseline_subjects())}")
+    console.print(f"incumbent: {context.incumbent.label if context.incumbent else f'none yet ({context.alias})'}")
+
+
+def report(result: Result, format: str) -> int:
+    """Print a report; returns the exit code of its verdict (0 where there is no gate)."""
+    if format == "json":
+        print(as_json(result.report))
+    elif format == "md":
+        print(as_markdown(result.report))
+    else:
+        console = _console()
+        print_tables(result.report, console)
+        for path in result.files:
+            console.print(f"[dim]{path}[/dim]", soft_wrap=True)
+        _next_steps(result, console)
+    return EXIT_CODES[result.report.verdict] if result.report.verdict else 0
+
+
+def _next_steps(result: Result, console: Console) -> None:
+    chosen = next((one for one in result.report.candidates if one.chosen and one.run_id), None)
+    if chosen and chosen.verdict == "SHIP":
+        alias = result.alias
+        console.print(f"\nnext: ratchet promote {chosen.run_id} --as {alias}", soft_wrap=True)
+
+
+def status(found: dict[str, Any]) -> None:
+    console = _console()
+    if not found["plans"]:
+        console.print(
+            f"{found['lab']}: nothing yet. Start with: ratchet run experiments/quickstart.yaml", soft_wrap=True
+        )
+    for one in found["plans"]:
+        verdict = one["verdict"] or ("no verdict" if one["reported"] else "not reported yet")
+        table = _table(f"{one['name']} · plan {one['plan_id']} · {verdict}", "run", "settings", "state")
+        for run in one["runs"]:
+            step = f" (step {run['step']} of {run.get('total', '?')})" if "step" in run else ""
+            table.add_row(run["run_id"], escape(run["label"]), run["state"] + step)
+        console.print(table)
+    for engine in found["engines"]:
+        console.print(f"engine {engine['engine_id']} {engine['state']} at {engine['url']}", soft_wrap=True)
+    if found["campaigns"]:
+        campaigns(found["campaigns"])
+
+
+def inventory(found: dict[str, Any]) -> None:
+    console = _console()
+    runs = _table("runs", "run", "settings", "method", "rank", "trainable", "loss", "seconds")
+    for run in found["runs"]:
+        loss = "" if run["final_loss"] is None else f"{run['final_loss']:.3f}"
+        figures = (str(run["rank"]), f"{run['trainable_parameters']:,}", loss, f"{run['seconds']:.0f}")
+        runs.add_row(run["run_id"], escape(run["label"]), run["method"], *figures)
+    console.print(runs)
+    versions = _table("versions", "version", "run", "verdict", "aliases", "created")
+    for version in found["versions"]:
+        verdict = "forced: " + version["forced"] if version["forced"] else version["verdict"] or "-"
+        aliases = ", ".join(version["aliases"])
+        versions.add_row(version["version"], version["run_id"], escape(verdict), aliases, version["created"])
+    console.print(versions)
+    campaigns(found["campaigns"])
+    console.print(f"{found['evals']} evaluations stored; ask them with: ratchet sql", soft_wrap=True)
+
+
+def campaigns(found: list[dict[str, Any]]) -> None:
+    table = _table("campaigns", "campaign", "for", "subjects", "pairs", "votes")
+    for one in found:
+        subjects = escape(" / ".join(one["subjects"]))
+        table.add_row(one["campaign"], one["name"], subjects, str(one["pairs"]), str(one["votes"]))
+    _console().print(table)
+
+
+def rows(columns: list[str], values: list[tuple[Any, ...]], format: str) -> None:
+    """A query's answer as a table, JSON objects or CSV."""
+    if format == "json":
+        found = [dict(zip(columns, row, strict=True)) for row in values]
+        print(json.dumps(found, indent=2, ensure_ascii=False, default=str))
+        return
+    if format == "csv":
+        writer = csv.writer(sys.stdout)
+        writer.writerow(columns)
+        writer.writerows(values)
+        return
+    table = _table(f"{len(values)} row{'s' * (len(values) != 1)}", *columns)
+    for row in values:
+        table.add_row(*(escape("" if value is None else str(value)) for value in row))
+    _console().print(table)
+
+
+def doctor(found: dict[str, Any]) -> None:
+    table = _table("doctor", "what", "found")
+    for name, version in found["packages"].items():
+        table.add_row(name, version or "[yellow]not installed[/yellow]")
+    for name in ("python", "cores", "memory_gib", "disk_free_gib", "nvidia_driver", "chromium"):
+        table.add_row(name.replace("_", " "), escape(str(found[name] if found[name] is not None else "none")))
+    table.add_row("engines", ", ".join(found["engines"]) or "none running")
+    if found["reaped_processes"]:
+        table.add_row("ended", f"{found['reaped_processes']} processes that a killed command left behind")
+    _console().print(table)
