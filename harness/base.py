@@ -65,7 +65,7 @@ def _locate(source: str) -> Path:
 
 
 def _hub_snapshot(source: str) -> Path:
-    """The hub's snapshot folder; downloads unless HF_HUB_OFFLINE is set. Imported here: 0.3 s that folders do not pay."""
+    """The hub's snapshot folder; downloads unless HF_HUB_OFFLINE is set. Imported here, as it takes 0.3 s."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

@@ -29,7 +29,8 @@ def check(
     """Compare served log-probs of `model` with the reference; `ask(model, token ids)` asks the server.
 
     The record says passed or not, and why, in words. Thresholds: design §2. Errors are means over tokens for 16-bit
-    engines (single tokens are noisy there) and the largest one for fp32.
+    engines (single tokens are noisy there); for fp32 the largest one counts as well. Raises ParityError when the server
+    gave too few log-probs, or some that are not finite.
     """
     reference = _read(reference_file, adapter_sha256)
     tokens = [probe["token_ids"] for probe in reference["probes"]]

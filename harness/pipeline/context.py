@@ -159,6 +159,8 @@ def find_adapter(lab: Lab, name: str) -> Adapter:
     version = registry.resolve(lab, name)
     known = registry.parse(name).name
     folder = registry.version_folder(lab.registry, known, version.version)
+    if (lab.runs / version.run_id / "adapter.json").is_file():
+        folder = lab.runs / version.run_id / "adapter"  # the same bytes, and the engine may have them under this path
     return Adapter(
         label=f"{known}@v{version.version}",
         folder=folder,

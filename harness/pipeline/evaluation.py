@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.base import BaseInfo
-from harness.core.errors import EvaluationError
+from harness.core.errors import EvaluationError, ParityError
 from harness.core.fingerprint import sha256_of
 from harness.core.journal import segments
 from harness.core.paths import Lab, write_json
@@ -112,12 +112,16 @@ def check_parity(context: Context, server: engine.Engine, used: list[Adapter], p
     failed = {}
     for adapter in used:
         adapters.load(server, adapter.run_id, adapter.folder)
-        record = _parity(context, server, adapter)
-        if record.passed:
-            progress.say(f"parity: {adapter.label} is served as trained ({record.reason})")
+        try:
+            record = _parity(context, server, adapter)
+            passed, reason = record.passed, record.reason
+        except ParityError as error:  # one adapter that cannot be compared does not stop the others
+            passed, reason = False, error.one_line()
+        if passed:
+            progress.say(f"parity: {adapter.label} is served as trained ({reason})")
         else:
-            progress.say(f"[red]parity: {adapter.label} failed:[/red] {record.reason}")
-            failed[adapter.run_id] = record.reason
+            progress.say(f"[red]parity: {adapter.label} failed:[/red] {reason}")
+            failed[adapter.run_id] = f"parity: {reason}"
     return failed
 
 

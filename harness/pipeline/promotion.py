@@ -19,8 +19,9 @@ BEST = "best"
 def promote(lab: Lab, run_id: str, alias_name: str, reason: str | None, force: bool, who: str) -> dict[str, Any]:
     """Mint `name@vN` from a run and move the alias, if the run's newest verdict is SHIP against what it serves now.
 
-    `run_id` may be `best`: the candidate that the name's newest report chose on dev. Returns text, version and exit code (10 to 12 when the verdict is not SHIP and nothing moved). Raises InputError for
-    an unknown run, RegistryError when the alias moved since the verdict.
+    `run_id` may be `best`: the candidate that the name's newest report chose on dev. Returns text, version and exit
+    code (10 to 12 when the verdict is not SHIP and nothing moved). Raises InputError for an unknown run, RegistryError
+    when the alias moved since the verdict.
     """
     reference = registry.parse(alias_name)
     if reference.alias is None:

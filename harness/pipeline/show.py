@@ -27,6 +27,7 @@ def escape(text: str) -> str:
     return markup.escape(printable(text))
 
 
+LONGEST_CELL = 28
 PIPED_WIDTH = 120  # columns where no terminal says how wide it is
 
 
@@ -126,11 +127,15 @@ def inventory(found: dict[str, Any]) -> None:
         aliases = ", ".join(version["aliases"])
         versions.add_row(version["version"], version["run_id"], escape(verdict), aliases, version["created"])
     console.print(versions)
-    campaigns(found["campaigns"])
+    if found["campaigns"]:
+        campaigns(found["campaigns"])
     console.print(f"{found['evals']} evaluations stored; ask them with: ratchet sql", soft_wrap=True)
 
 
 def campaigns(found: list[dict[str, Any]]) -> None:
+    if not found:
+        _console().print("no campaign yet: ratchet campaign create NAME SUBJECT SUBJECT --name … --pool …")
+        return
     table = _table("campaigns", "campaign", "for", "subjects", "pairs", "votes")
     for one in found:
         subjects = escape(" / ".join(one["subjects"]))
@@ -149,10 +154,21 @@ def rows(columns: list[str], values: list[tuple[Any, ...]], format: str) -> None
         writer.writerow(columns)
         writer.writerows(values)
         return
-    table = _table(f"{len(values)} row{'s' * (len(values) != 1)}", *columns)
+    table = Table(header_style="dim", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=True)
     for row in values:
-        table.add_row(*(escape("" if value is None else str(value)) for value in row))
-    _console().print(table)
+        table.add_row(*(escape(_cell(value)) for value in row))
+    Console(highlight=False, width=len(columns) * (LONGEST_CELL + 2)).print(table, soft_wrap=True)
+    print(
+        f"({len(values)} row{'s' * (len(values) != 1)}; values cut at {LONGEST_CELL} characters: --format json or csv)"
+    )
+
+
+def _cell(value: Any) -> str:
+    """One line of a value: figures to four digits, long texts cut."""
+    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).split())
+    return text if len(text) <= LONGEST_CELL else text[: LONGEST_CELL - 1] + "…"
 
 
 def doctor(found: dict[str, Any]) -> None:

@@ -1,0 +1,225 @@
+"""`check`: everything that can be known before compute is spent."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from harness.core.errors import InputError
+from harness.pipeline.check import check, require_clean
+
+
+def findings(desk, **changes):
+    desk.spec(**changes)
+    return check(desk.lab, Path("spec.yaml")).findings
+
+
+def errors(desk, **changes):
+    return [f"{one.topic}: {one.text}. {one.fix}" for one in findings(desk, **changes) if one.level == "error"]
+
+
+def test_a_good_spec_is_said_to_be_good(desk):
+    checked = check(desk.lab, Path("spec.yaml"))
+    require_clean(checked)
+    found = {one.topic: one for one in checked.findings}
+    assert {one.level for one in checked.findings} == {"ok"}
+    assert found["grid"].text == "1 run, all servable by vLLM"
+    assert found["evalset mini@1"].text == "10 dev, 40 release; gold answers score full marks"
+    assert found["contamination"].text == "no evaluation prompt among 8 training prompts"
+
+
+def test_the_first_row_is_shown_with_what_is_trained_on(desk):
+    checked = check(desk.lab, Path("spec.yaml"))
+    assert checked.rendered == [("<user>train 0</s><assistant>", False), ("yes 0</s>", True)]
+
+
+def test_a_base_without_a_template_shows_the_bare_texts(desk):
+    (desk.root / "base" / "chat_template.jinja").unlink()
+    assert check(desk.lab, Path("spec.yaml")).rendered == [("train 0", False), ("yes 0", True)]
+
+
+@pytest.mark.parametrize(
+    ("template", "shown"),
+    [
+        ("{%- for m in messages %}{%- generation -%}{{ m.content }}{%- endgeneration -%}{%- endfor %}", "train 0"),
+        ("{% for m in messages %}{% if loop.last %}{% break %}{% endif %}{% endfor %}{{ '<>'|tojson }}", '"<>"'),
+        ("{{ strftime_now('%Y') | length }}", "4"),
+    ],
+)
+def test_what_templates_of_the_hub_use_is_understood(desk, template, shown):
+    """Generation tags, loop controls, today's date, and JSON that is not escaped for HTML."""
+    (desk.root / "base" / "chat_template.jinja").write_text(template)
+    assert check(desk.lab, Path("spec.yaml")).rendered[0] == (shown, False)
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ raise_exception('no system turns') }}", r"refuses the first training row \(no system turns\)"),
+        ("{% for %}", "refuses the first training row"),
+        ("{{ messages.__class__.__mro__ }}", "refuses the first training row"),
+        ("{{ nothing.at.all }}", "refuses the first training row"),
+    ],
+)
+def test_a_template_that_refuses_the_data_is_said_before_training(desk, template, said):
+    (desk.root / "base" / "chat_template.jinja").write_text(template)
+    with pytest.raises(InputError, match=said):
+        check(desk.lab, Path("spec.yaml"))
+
+
+def test_adapters_that_vllm_refuses_are_refused_before_training(desk):
+    (refused,) = errors(desk, train__adapter__r=1024)
+    assert refused.startswith("run sft: r: 1024 is more than this engine serves (512). lower it")
+    assert "use_dora" in errors(desk, train__adapter__use_dora=True)[0]
+    assert "modules_to_save" in errors(desk, train__adapter__modules_to_save=["lm_head"])[0]
+    assert "bias" in errors(desk, train__adapter__bias="all")[0]
+    assert "init_lora_weights" in errors(desk, train__adapter__init_lora_weights="pissa")[0]
+    assert "lm_head" in errors(desk, train__adapter__target_modules=["lm_head", "q_proj"])[0]
+
+
+def test_only_the_bad_run_of_a_grid_is_named(desk):
+    (refused,) = errors(desk, grid={"train.adapter.r": [8, 1024]})
+    assert refused.startswith("run r=1024: ")
+
+
+def test_trl_arguments_are_checked_by_name(desk):
+    (unknown,) = errors(desk, train__trainer_extra={"adam_epsilom": 1e-8})
+    assert "train.adam_epsilom is no argument of SFT in TRL. did you mean 'adam_epsilon'" in unknown
+    (ours,) = errors(desk, train__trainer_extra={"output_dir": "/tmp/x"})
+    assert "train.output_dir cannot be set" in ours
+
+
+def preferences(desk):
+    desk.write("train.jsonl", [{"prompt": f"p {i}", "chosen": "yes", "rejected": "no"} for i in range(4)])
+
+
+def test_settings_that_the_loss_ignores_are_refused(desk):
+    preferences(desk)
+    (ignored,) = errors(desk, train__method={"type": "dpo", "label_smoothing": 0.1})
+    assert "train.method.label_smoothing is ignored by loss_type sigmoid. use loss_type: robust" in ignored
+    assert errors(desk, train__method={"type": "dpo", "label_smoothing": 0.1, "loss_type": "robust"}) == []
+
+
+def test_data_must_fit_the_method(desk):
+    with pytest.raises(
+        InputError, match=r"format prompt_completion does not fit method dpo. it needs prompt, chosen and"
+    ):
+        findings(desk, train__method={"type": "dpo"})
+    preferences(desk)
+    with pytest.raises(
+        InputError, match=r"format preference does not fit method sft. it needs a prompt and a completion"
+    ):
+        findings(desk)
+
+
+def test_items_that_stand_in_the_training_data_are_an_error(desk):
+    """Whatever the case and spacing, on either side."""
+    prompts = ["Say  it: A", "say it: b", "Say it: C"]
+    desk.evalset("mini", [{"id": f"i{n}", "prompt": prompt, "gold": ["x"]} for n, prompt in enumerate(prompts)])
+    desk.write("train.jsonl", [{"prompt": prompt, "completion": "x"} for prompt in ("say it:\nA", "SAY IT: B", "C")])
+    (found,) = errors(desk)
+    assert found == (
+        "evalset mini: 2 of 3 items stand in the training data (first: 'i0'). remove those rows from training"
+    )
+
+
+def test_a_verdict_needs_release_items(desk):
+    desk.evalset("mini", [{"id": "1", "split": "dev", "prompt": "q", "gold": ["a"]}])
+    assert "evalset mini: has no release items. a verdict needs split: release" in errors(desk)
+
+
+def test_a_gate_on_what_nobody_measures(desk):
+    (unknown,) = errors(desk, gate__primary__metric="mini/exakt")
+    assert unknown == "gate: metric 'mini/exakt' is not measured by this spec. use one of mini/exact"
+    guardrail = [{"metric": "lm_eval/arc_easy/acc", "max_loss": 0.02}]
+    assert "metric 'lm_eval/arc_easy/acc' is not measured" in errors(desk, gate__guardrails=guardrail)[0]
+    measured = {"evalsets": ["mini"], "lm_eval": {"tasks": ["arc_easy"]}}
+    assert errors(desk, gate__guardrails=guardrail, evaluate=measured) == []
+
+
+def test_a_comparator_that_is_not_there(desk):
+    (unknown,) = errors(desk, gate__primary__better_than=["best_basline"])
+    assert unknown == (
+        "gate: comparator 'best_basline' is not in this spec. use one of incumbent, best_baseline, base, zero-shot"
+    )
+    assert errors(desk, gate__primary__better_than=["zero-shot", "base"]) == []
+
+
+def test_too_few_items_for_a_margin_are_a_warning(desk):
+    """A share's assumed spread is sqrt(0.1); 40 items show 2.8 x 0.316 / sqrt(40) = 0.14; for 0.02 it takes 1,960."""
+    found = findings(desk, gate__guardrails=[{"metric": "mini/exact", "max_loss": 0.02}])
+    (warning,) = [one for one in found if one.level == "warning"]
+    assert "40 release items show a difference of about 0.14 share" in warning.text
+    assert f"about {1960} items would do" in warning.fix
+    assert math.isclose(2.8**2 * 0.1 / 0.02**2, 1960)
+    found = findings(desk, gate__guardrails=[{"metric": "mini/exact", "max_loss": 0.2}])
+    assert [one.level for one in found if one.topic == "power"] == ["ok", "ok"]
+
+
+def test_no_gate_is_a_warning(desk):
+    (warning,) = [one for one in findings(desk, gate=None) if one.level == "warning"]
+    assert warning.topic == "gate"
+
+
+def test_memory_is_a_warning_where_it_cannot_be_known_or_had(desk):
+    config = json.loads((desk.root / "base" / "config.json").read_text())
+    for change in ({"hidden_size": None}, {"dtype": "float64"}):
+        cut = {key: value for key, value in (config | change).items() if value is not None}
+        (desk.root / "base" / "config.json").write_text(json.dumps(cut))
+        (found,) = [one for one in findings(desk) if one.topic == "memory"]
+        assert (found.level, found.text[:11]) == ("warning", "no estimate")
+    (desk.root / "base" / "config.json").write_text(json.dumps(config | {"vocab_size": 10**11}))
+    (found,) = [one for one in findings(desk) if one.topic == "memory"]
+    assert (found.level, found.fix) == ("warning", "use a GPU, a smaller batch or quantization: nf4")
+
+
+def test_two_evalsets_of_one_name_would_be_mixed_up(desk):
+    desk.evalset("copy", name="mini")
+    with pytest.raises(InputError, match=r"two of evaluate.evalsets have one name: mini, mini"):
+        findings(desk, evaluate__evalsets=["mini", "copy"])
+
+
+def test_lm_eval_tasks_are_no_business_evalset(desk):
+    desk.evalset("tasks", kind="lm_eval", tasks=["tiny"], metrics=None)
+    with pytest.raises(InputError, match=r"evalset 'tasks' holds lm-eval tasks. name its tasks under evaluate.lm_eval"):
+        findings(desk, evaluate__evalsets=["tasks"])
+    found = findings(desk, evaluate__lm_eval={"tasks": ["tiny"]})
+    assert not [one for one in found if one.level == "error"]
+
+
+def test_an_unrelated_evalset_may_be_unfinished(desk):
+    """Somebody writes a new evalset while others work: only those that a spec names are read whole."""
+    desk.evalset("tasks", kind="lm_eval", tasks=["tiny"], metrics=None)
+    desk.evalset("draft", rows="not json\n")
+    assert errors(desk, evaluate__lm_eval={"tasks": ["tiny"]}) == []
+
+
+@pytest.mark.parametrize("key", ["subjects", "baselines", "train__init_adapter"])
+def test_adapters_must_stand_on_the_spec_s_base(desk, key):
+    made = desk.trained(desk.resolve().plan.runs[0])
+    (desk.root / "base" / "tokenizer.json").write_text('{"another": "base"}')
+    value = {"subjects": [made.run_id], "baselines": [{"adapter": made.run_id}], "train__init_adapter": made.run_id}[
+        key
+    ]
+    with pytest.raises(InputError, match=r"adapter sft was trained on another base than base. give the base_model"):
+        findings(desk, **{key: value})
+
+
+def test_adapters_that_do_not_exist_are_named_before_training(desk):
+    for changes in ({"subjects": ["r-000000000000"]}, {"baselines": [{"adapter": "r-000000000000"}]}):
+        with pytest.raises(InputError, match="run r-000000000000 has no finished adapter"):
+            findings(desk, **changes)
+
+
+def test_the_first_error_is_said_with_the_number_of_others(desk):
+    desk.spec(train__adapter__r=1024, gate__primary__metric="x/y")
+    with pytest.raises(InputError, match=r"run sft: r: 1024 .* \(and 1 more: see `ratchet check`\)"):
+        require_clean(check(desk.lab, Path("spec.yaml")))
+
+
+def test_checking_writes_nothing_but_a_cache(desk):
+    check(desk.lab, Path("spec.yaml"))
+    assert desk.files() == set()
