@@ -30,7 +30,10 @@ class Progress:
 
     @contextlib.contextmanager
     def bar(self, label: str, total: int) -> Iterator[Advance]:
-        """A bar of `total` steps; call what it yields with the count done so far."""
+        """A bar of `total` steps; call what it yields with the count done so far. Only terminals show it."""
+        if not self.console.is_terminal:
+            yield lambda done, note: None
+            return
         columns = (
             TextColumn("     {task.description}"),
             BarColumn(24),

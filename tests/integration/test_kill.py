@@ -1,0 +1,192 @@
+"""`ratchet` killed at every named write point, and run again: it finishes, repeats nothing finished, doubles no row.
+
+A finished lab is copied for each point and what lies behind that point is taken away, so that only this is done again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from loop import ROOT, answer, ratchet, small_spec, sql, succeed
+
+from harness.core.faults import WRITE_POINTS
+
+TABLES = ("plans", "runs", "train_steps", "evals", "items", "scores", "parity", "verdicts")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, engines_dir: Path) -> tuple[Path, Path]:
+    """(lab, spec) of a finished run with one adapter."""
+    place = tmp_path_factory.mktemp("kill")
+    spec = small_spec(place)
+    text = spec.read_text(encoding="utf-8")
+    grid = "  _: [{train.adapter.r: 4}, {train.adapter.r: 8, train.seed: 1}]"
+    assert grid in text
+    spec.write_text(text.replace(grid, "  train.adapter.r: [4]"), encoding="utf-8")
+    succeed(place / "lab", "run", str(spec))
+    return place / "lab", spec
+
+
+def _remove(*patterns: str) -> Callable[[Path], None]:
+    def remove(lab: Path) -> None:
+        for pattern in patterns:
+            found = list(lab.glob(pattern))
+            assert found, pattern
+            for path in found:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return remove
+
+
+STORE = ("store", "ratchet.duckdb", "reports")
+# write point -> what is taken away before, so that a command comes by it again
+BEHIND: dict[str, Callable[[Path], None]] = {
+    "plan.record": _remove("plans", *STORE),
+    "adapter.files": _remove("runs", *STORE),
+    "adapter.record": _remove("runs", *STORE),
+    "parity.record": _remove("evals", *STORE),
+    "eval.item": _remove("evals/e-*", *STORE),
+    "eval.record": _remove("evals/e-*", *STORE),
+    "store.ingest": _remove(*STORE),
+    "store.publish": _remove(*STORE),
+    "report.record": _remove("reports"),
+}
+
+
+@pytest.mark.parametrize("point", BEHIND)
+def test_a_killed_run_is_finished_by_the_next(point: str, finished: tuple[Path, Path], tmp_path: Path) -> None:
+    original, spec = finished
+    lab = tmp_path / "lab"
+    shutil.copytree(original, lab)
+    BEHIND[point](lab)
+    killed = ratchet(lab, "run", str(spec), RATCHET_KILL_AT=point)
+    assert killed.returncode != 0, killed.stderr
+    kept = _stamps(lab)
+    again = ratchet(lab, "run", str(spec))
+    assert again.returncode == 0, again.stderr
+    assert {path: stamp for path, stamp in _stamps(lab).items() if path in kept} == kept
+    assert _counts(lab) == _counts(original)
+    assert sql(lab, "select count(*) n from items group by eval_id, item_id having n > 1") == []
+    assert list(lab.rglob("*.tmp")) == []
+
+
+def test_every_write_point_is_covered() -> None:
+    elsewhere = {
+        "engine.lease": test_a_run_killed_while_its_engine_starts_leaves_nothing_behind.__name__,
+        "registry.record": test_a_killed_promotion_and_campaign_are_repeated.__name__,
+        "campaign.record": test_a_killed_promotion_and_campaign_are_repeated.__name__,
+        "vote.event": "tests/browser and tests/unit/harness/test_campaign.py",
+    }
+    assert set(BEHIND) | set(elsewhere) == set(WRITE_POINTS)
+    assert not set(BEHIND) & set(elsewhere)
+
+
+def test_a_killed_promotion_and_campaign_are_repeated(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    lab = tmp_path / "lab"
+    shutil.copytree(finished[0], lab)
+    run_id = next(lab.glob("runs/r-*")).name
+    promote = ("promote", run_id, "--as", "small@prod", "--force", "--reason", "a test")
+    assert ratchet(lab, *promote, RATCHET_KILL_AT="registry.record").returncode == -signal.SIGKILL
+    succeed(lab, *promote)
+    (version,) = answer(lab, "ls")["versions"]
+    assert version["version"] == "small@v1"
+    assert version["aliases"] == ["prod"]
+
+    create = ("campaign", "create", "c", "small@prod", "base", "--name", "small", "--limit", "12", "--max-tokens", "24",
+              "--pool", "experiments/data/aac/pool.jsonl")  # fmt: skip
+    assert ratchet(lab, *create, RATCHET_KILL_AT="campaign.record").returncode == -signal.SIGKILL
+    assert answer(lab, "campaign", "list") == []
+    succeed(lab, *create)
+    assert [one["campaign"] for one in answer(lab, "campaign", "list")] == ["c"]
+
+
+def test_training_dies_with_the_command(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    """kill -9 of `ratchet run` in the middle of training leaves no worker, and the next command finishes the run."""
+    original, spec = finished
+    lab = tmp_path / "lab"
+    shutil.copytree(original, lab)
+    _remove("runs", *STORE)(lab)
+    environment = {**os.environ, "RATCHET_LAB": str(lab), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "harness.cli", "run", str(spec)]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL) as running:
+        worker = _wait(lambda: _workers(running.pid), 120)[0]
+        running.kill()
+    _wait(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, 30)
+    succeed(lab, "run", str(spec))
+    assert _counts(lab) == _counts(original)
+
+
+def test_a_run_killed_while_its_engine_starts_leaves_nothing_behind(
+    finished: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The supervisor dies at its lease; the next command reaps the process group and starts a new engine."""
+    original, spec = finished
+    lab, engines = tmp_path / "lab", tmp_path / "engines"
+    shutil.copytree(original, lab)
+    _remove("evals/e-*", *STORE)(lab)
+    killed = ratchet(lab, "run", str(spec), RATCHET_KILL_AT="engine.lease", RATCHET_ENGINES=str(engines))
+    assert killed.returncode == 1
+    assert killed.stderr.strip().count("\n") < 20
+    try:
+        succeed(lab, "run", str(spec), RATCHET_ENGINES=str(engines))
+        assert _counts(lab) == _counts(original)
+        (engine,) = answer_with(lab, engines)["engines"]
+        group = os.getpgid(_pid_of(engines))
+        os.killpg(group, signal.SIGSTOP)  # a supervisor that cannot clean up after itself …
+        os.kill(_pid_of(engines), signal.SIGKILL)  # … dies,
+        os.killpg(group, signal.SIGCONT)
+        succeed(lab, "doctor", RATCHET_ENGINES=str(engines))  # and any next command takes away what it left
+        assert [p.pid for p in psutil.process_iter() if _group(p.pid) == group] == []
+        assert engine["state"] == "ready"
+    finally:
+        succeed(lab, "stop", RATCHET_ENGINES=str(engines))
+
+
+def answer_with(lab: Path, engines: Path) -> dict:
+    return json.loads(succeed(lab, "status", "--format", "json", RATCHET_ENGINES=str(engines)))
+
+
+def _pid_of(engines: Path) -> int:
+    return int(json.loads(next(engines.glob("*/lease.json")).read_text(encoding="utf-8"))["pid"])
+
+
+def _group(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def _workers(pid: int) -> list[psutil.Process]:
+    children = psutil.Process(pid).children(recursive=True)
+    return [child for child in children if "harness.train.worker" in " ".join(child.cmdline())]
+
+
+def _wait(condition: Callable[[], object], limit_s: float) -> object:
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.2)
+    raise AssertionError("it did not happen in time")
+
+
+def _stamps(lab: Path) -> dict[str, int]:
+    """Finished work, by path and time: what must not be made again."""
+    paths = [*lab.glob("runs/*/adapter.json"), *lab.glob("evals/*/eval.json"), *lab.glob("evals/parity/*.json")]
+    return {str(path.relative_to(lab)): path.stat().st_mtime_ns for path in paths}
+
+
+def _counts(lab: Path) -> dict[str, int]:
+    return {table: int(sql(lab, f"select count(*) n from {table}")[0]["n"]) for table in TABLES}
