@@ -31,9 +31,12 @@ def main(job_file: str) -> int:
         print(json.dumps(event), file=events, flush=True)
 
     tell(event="loading")
+    import lm_eval.models.openai_completions  # noqa: F401 - here, while the parent is still busy with other things
     from lm_eval.tasks import TaskManager
 
     manager = TaskManager(include_path=job["include_path"] or None)
+    if not sys.stdin.readline():  # the parent is gone
+        return 1
     for subject in job["subjects"]:
         started = time.monotonic()
         results = _evaluate(job, subject["model"], manager)

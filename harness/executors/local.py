@@ -5,6 +5,7 @@ A child that dies takes only the run it was on; the rest go on in a new one. The
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -68,23 +69,47 @@ def _one_worker(lab: Lab, jobs: list[RunJob], on_event: Callable[[Event], None])
 
 
 def child_events(command: list[str], log: Path) -> Iterator[Event]:
-    """Start a child that prints JSON lines; yield them, then {"event": "exit", "code": …}.
+    """Start a child, tell it to go on at once, and yield its events; leaving the loop early ends it."""
+    with Child(command, log) as child:
+        yield from child.events()
 
-    Its stderr goes to `log`. Leaving the loop early ends the child by its own pid.
+
+class Child:
+    """A child process that prints JSON lines, its stderr in `log`; ended by its own pid when the `with` is left.
+
+    A child may prepare itself (import what is slow) and then read a line from stdin: `events` sends it. When this
+    process dies, that read ends too.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as errors:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True)
-        assert child.stdout
-        try:
-            for line in child.stdout:
-                event = _event(line)
-                if event:
-                    yield event
-            yield {"event": "exit", "code": child.wait()}
-        finally:
-            _end(child)
-            child.stdout.close()
+
+    def __init__(self, command: list[str], log: Path) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as errors:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+
+    def events(self) -> Iterator[Event]:
+        """Let it go on; yield its events, then {"event": "exit", "code": …}."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # it ended already; its exit code says how
+            self._process.stdin.write("\n")
+            self._process.stdin.close()
+        for line in self._process.stdout:
+            event = _event(line)
+            if event:
+                yield event
+        yield {"event": "exit", "code": self._process.wait()}
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _end(self._process)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
 
 
 def _event(line: str) -> Event | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from harness.base import BaseInfo
@@ -17,7 +19,7 @@ from harness.core.records import EvalRecord, MetricInfo, ParityRecord, Subject, 
 from harness.data import Turn
 from harness.evalset import Evalset
 from harness.evaluate import business, parity
-from harness.executors.local import child_events, last_line
+from harness.executors.local import Child, last_line
 from harness.pipeline.context import BASE_NAME, Adapter, Context, engine_facts
 from harness.plan import eval_id
 from harness.progress import Progress
@@ -80,10 +82,14 @@ def evaluate_missing(
     server = start_engine(context.lab, context.base, [*by_run.values()], progress)
     failed = check_parity(context, server, used, progress)
     ready = [one for one in missing if one.subject.run_id not in failed]
-    for one in ready:
-        if one.kind == "business":
-            _business(context, server, one, progress)
-    _lm_eval(context, server, [one for one in ready if one.kind == "lm_eval"], progress)
+    tasks = [one for one in ready if one.kind == "lm_eval"]
+    child = _start_lm_eval(context, server, tasks)
+    with child or contextlib.nullcontext():
+        for one in ready:
+            if one.kind == "business":
+                _business(context, server, one, progress)
+        if child:
+            _finish_lm_eval(context, child, tasks, progress)
     return failed
 
 
@@ -174,13 +180,12 @@ def _shots(context: Context, subject: Subject) -> list[Turn]:
     return next((turns for turns in context.shots.values() if sha256_of(turns) == wanted_hash), [])
 
 
-def _lm_eval(context: Context, server: engine.Engine, todo: list[Wanted], progress: Progress) -> None:
-    """One child process for all subjects: lm-eval takes seconds to import."""
+def _start_lm_eval(context: Context, server: engine.Engine, todo: list[Wanted]) -> Child | None:
+    """One child process for all subjects. It is started early: lm-eval takes seconds to import, then waits."""
     settings = context.spec.evaluate.lm_eval
     if not todo or settings is None:
-        return
-    folder = context.lab.evals / "jobs"
-    log = folder / f"{todo[0].eval_id}.log"
+        return None
+    log = _lm_eval_log(context.lab, todo)
     for one in todo:
         _clear(context.lab, one)
     job = {
@@ -188,27 +193,34 @@ def _lm_eval(context: Context, server: engine.Engine, todo: list[Wanted], progre
         "tokenizer": context.base.ref.path,
         "max_model_len": context.engine_facts["max_model_len"],
         "include_path": _include_path(context.task_sets),
-        "tasks": settings.tasks,
-        "num_fewshot": settings.num_fewshot,
-        "apply_chat_template": settings.apply_chat_template,
-        "limit": settings.limit,
+        **settings.model_dump(mode="json"),
         "subjects": [
             {"eval_id": one.eval_id, "model": one.subject.model, "folder": str(context.lab.evals / one.eval_id)}
             for one in todo
         ],
     }
     write_json(log.with_suffix(".json"), job)
+    return Child([sys.executable, "-P", "-m", "harness.evaluate.lm_eval_worker", str(log.with_suffix(".json"))], log)
+
+
+def _finish_lm_eval(context: Context, child: Child, todo: list[Wanted], progress: Progress) -> None:
+    """Let it score, and record each subject as it is done. Raises EvaluationError when it ends otherwise."""
     by_id = {one.eval_id: one for one in todo}
-    command = [sys.executable, "-P", "-m", "harness.evaluate.lm_eval_worker", str(log.with_suffix(".json"))]
-    with progress.bar(f"lm-eval {', '.join(settings.tasks)}", len(todo)) as advance:
-        for event in child_events(command, log):
+    log = _lm_eval_log(context.lab, todo)
+    with progress.bar("lm-eval", len(todo)) as advance:
+        for event in child.events():
             if event["event"] == "done":
                 one = by_id.pop(event["eval_id"])
                 _store(context, one, _lm_eval_metrics(context, one), {"scored": event["items"]}, event["seconds"])
                 advance(len(todo) - len(by_id), one.subject.label)
             elif event["event"] == "exit" and event["code"] != 0:
                 raise EvaluationError(f"lm-eval ended with code {event['code']}: {last_line(log)}", f"see {log}")
-    progress.say(f"evaluate: lm-eval {', '.join(settings.tasks)} for {len(todo)} subjects")
+    tasks = context.spec.evaluate.lm_eval.tasks if context.spec.evaluate.lm_eval else []
+    progress.say(f"evaluate: lm-eval {', '.join(tasks)} for {len(todo)} subject{'s' * (len(todo) != 1)}")
+
+
+def _lm_eval_log(lab: Lab, todo: list[Wanted]) -> Path:
+    return lab.evals / "jobs" / f"{todo[0].eval_id}.log"
 
 
 def _include_path(task_sets: list[Evalset]) -> list[str]:

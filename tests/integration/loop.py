@@ -65,7 +65,7 @@ def small_evalset(folder: Path, name: str) -> Path:
 
 
 def small_spec(folder: Path) -> Path:
-    """The quickstart in little: two runs on a few rows of its data, a few items of its evalsets."""
+    """The quickstart in little: a LoRA and a QLoRA run on a few rows of its data, a few items of its evalsets."""
     data = write_lines(folder / "train.jsonl", json_lines(ROOT / "experiments/data/aac/train.jsonl")[:TRAIN_ROWS])
     evalsets = [str(small_evalset(folder, name)) for name in ("aac", "aac_style")]
     spec = folder / "small.yaml"
@@ -81,7 +81,7 @@ train:
   per_device_train_batch_size: 16
   max_length: 256
 grid:
-  _: [{{train.adapter.r: 4}}, {{train.adapter.r: 8, train.seed: 1}}]
+  _: [{{train.adapter.r: 4}}, {{train.adapter.r: 8, train.quantization: nf4}}]
 baselines: [zero_shot, {{few_shot: 2}}]
 evaluate:
   evalsets: {json.dumps(evalsets)}

@@ -30,7 +30,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, engines_dir: Path) -> tup
     place = tmp_path_factory.mktemp("kill")
     spec = small_spec(place)
     text = spec.read_text(encoding="utf-8")
-    grid = "  _: [{train.adapter.r: 4}, {train.adapter.r: 8, train.seed: 1}]"
+    grid = "  _: [{train.adapter.r: 4}, {train.adapter.r: 8, train.quantization: nf4}]"
     assert grid in text
     spec.write_text(text.replace(grid, "  train.adapter.r: [4]"), encoding="utf-8")
     succeed(place / "lab", "run", str(spec))

@@ -73,7 +73,7 @@ def endpoint(lab: Path, promoted: str) -> Iterator[str]:
 
 
 def test_the_grid_is_trained_served_scored_and_compared(lab: Path, report: dict) -> None:
-    assert [one["candidate"] for one in report["candidates"]] == ["r=4", "r=8 seed=1"]
+    assert [one["candidate"] for one in report["candidates"]] == ["r=4", "r=8 nf4"]
     for one in report["candidates"]:
         folder = lab / "runs" / one["run_id"]
         assert (folder / "adapter" / "adapter_model.safetensors").is_file()
@@ -124,13 +124,13 @@ def test_report_formats_and_exit_code(lab: Path, spec: Path, report: dict) -> No
     done = ratchet(lab, "report", str(spec), "--format", "md")
     assert done.returncode == {"SHIP": 0, "BLOCK": 10, "INCONCLUSIVE": 11}[report["verdict"]]
     assert "| " in done.stdout
-    assert "r=8 seed=1" in done.stdout
+    assert "r=8 nf4" in done.stdout
     assert len(list((lab / "reports").glob("*.png"))) == 2
 
 
 def test_promotion_without_force_needs_a_ship_verdict(lab: Path, report: dict) -> None:
-    for one in report["candidates"]:
-        done = ratchet(lab, "promote", one["run_id"], "--as", "other@prod")
+    for place, one in enumerate(report["candidates"]):
+        done = ratchet(lab, "promote", one["run_id"], "--as", f"other{place}@prod")
         assert done.returncode == {"SHIP": 0, "BLOCK": 10, "INCONCLUSIVE": 11, "INVALID": 12}[one["verdict"]]
 
 

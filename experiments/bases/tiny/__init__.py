@@ -1,0 +1,1 @@
+"""The embedded base model: its corpus, its tokenizer and its pretraining."""

@@ -1,0 +1,1 @@
+"""Our AAC data: icons, a sampler over them, and a realiser that says them in plain or in warm English."""
