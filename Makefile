@@ -29,4 +29,4 @@ lock: setup
 
 clean:
 	-.venv/bin/ratchet stop
-	rm -rf lab .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

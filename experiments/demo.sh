@@ -18,12 +18,12 @@ step "2. Train a grid of adapters, serve them, score them, compare"
 show ratchet run experiments/quickstart.yaml
 
 step "3. Promote the best one (refused unless its verdict is SHIP)"
-if ! ratchet ls --format json | grep -q '"version": "aac@v1"'; then
+if ! grep -qs '"prod"' "$lab/registry/aac.json"; then
     show ratchet promote best --as aac@prod
 fi
 
 step "4. Two samples of its answers for people to rate, blind"
-if ! ratchet campaign list --format json | grep -q '"campaign": "aac-warmth"'; then
+if [ ! -f "$lab/campaigns/aac-warmth/campaign.json" ]; then
     show ratchet campaign create aac-warmth aac@prod aac@prod --name aac --pool experiments/data/aac/pool.jsonl \
         --temperature 1.0 --max-tokens 40
 fi
@@ -37,6 +37,7 @@ step "6. Train and judge that round like any other experiment"
 show ratchet run "$lab/rounds/aac-round-1/aac-round-1.yaml"
 
 step "Done in $((SECONDS - started)) s. Next:"
+echo "  source .venv/bin/activate                 # puts ratchet on your path"
 cat <<TEXT
   ratchet promote best --as aac@prod        # let the DPO round take over, if its verdict is SHIP
   ratchet serve aac                         # OpenAI-compatible endpoint at http://127.0.0.1:8000/v1

@@ -77,7 +77,7 @@ def _hub_snapshot(source: str) -> Path:
             f"base_model {source} is neither a folder nor in the hub cache",
             "unset HF_HUB_OFFLINE, or download it first",
         ) from None
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, OSError, ValueError) as error:
         raise InputError(
             f"base_model {source} could not be fetched ({error})", "check the id and your access"
         ) from None

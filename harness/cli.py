@@ -141,7 +141,7 @@ def promote(
     """Make a run an immutable version and move an alias to it, if its verdict is SHIP against what the alias serves."""
     from harness.pipeline import promotion
 
-    moved = promotion.promote(Lab(lab), run_id, alias, reason if force else None, force, _who())
+    moved = promotion.promote(Lab(lab), run_id, alias, reason, force, _who())
     _print_json(moved) if format is Format.json else print(moved["text"])
     if moved["exit_code"]:
         raise typer.Exit(moved["exit_code"])
@@ -312,7 +312,10 @@ def _print_json(value: Any) -> None:
 def _who() -> str:
     import getpass
 
-    return os.environ.get("RATCHET_USER") or getpass.getuser()
+    try:
+        return os.environ.get("RATCHET_USER") or getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return f"uid {os.getuid()}"
 
 
 def _one_line(action: Callable[[], object]) -> int:

@@ -303,7 +303,7 @@ def _gate_block(primary: str, guardrails: list[Any], gate: Mapping[str, Any]) ->
     before = (gate.get("primary") or {}).get("metric")
     text = as_yaml({"incumbent": incumbent}) if incumbent else ""
     text += "# what this round must win: the raters' wish, as a metric\n"
-    text += as_yaml({"primary": {"metric": primary, "better_than": ["incumbent"], "min_gain": 0}})
+    text += as_yaml({"primary": {"metric": primary, "better_than": ["incumbent", "best_baseline"], "min_gain": 0}})
     if guardrails:
         text += "# taken over: what must not get worse\n" + as_yaml({"guardrails": guardrails})
     if before and before != primary and all(rail.get("metric") != before for rail in guardrails):

@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 Advance = Callable[[int, str], None]  # (done so far, note)
 
@@ -23,10 +25,10 @@ class Progress:
         self.console = console or Console(stderr=True, highlight=False)
         self._started = time.monotonic()
 
-    def say(self, text: str) -> None:
-        """One line, with the minutes and seconds since the command began."""
+    def say(self, text: str, style: str = "") -> None:
+        """One line, with the minutes and seconds since the command began. `text` is shown as it is."""
         minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
-        self.console.print(f"[dim]{minutes}:{seconds:02d}[/dim] {text}", soft_wrap=True)
+        self.console.print(Text.assemble((f"{minutes}:{seconds:02d} ", "dim"), (text, style)), soft_wrap=True)
 
     @contextlib.contextmanager
     def bar(self, label: str, total: int) -> Iterator[Advance]:
@@ -43,14 +45,14 @@ class Progress:
         with RichProgress(
             *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, transient=True
         ) as rich_progress:
-            task = rich_progress.add_task(label, total=total, note="")
-            yield lambda done, note: rich_progress.update(task, completed=done, note=note)
+            task = rich_progress.add_task(escape(label), total=total, note="")
+            yield lambda done, note: rich_progress.update(task, completed=done, note=escape(note))
 
 
 class Silent(Progress):
     """Says nothing: for `--format json`, notebooks and tests."""
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, style: str = "") -> None:
         return
 
     @contextlib.contextmanager

@@ -7,7 +7,7 @@ kind="${1:-cpu}"
 python="${PYTHON:-python3.11}"
 
 command -v "$python" >/dev/null || { echo "setup: $python is missing: install Python 3.11, or set PYTHON" >&2; exit 1; }
-[ -x .venv/bin/python ] || "$python" -m venv .venv
+.venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .venv
 pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
 
 if [ "$kind" = cpu ]; then

@@ -147,7 +147,7 @@ def unload(engine: Served, name: str) -> None:
 def listed(engine: Served) -> dict[str, Path]:
     """Adapters that the engine knows by name, with the folder of each."""
     try:
-        response = httpx.get(f"{engine.url}/v1/models", timeout=LOAD_TIMEOUT_S).raise_for_status()
+        response = httpx.get(f"{engine.url}/v1/models", timeout=LOAD_TIMEOUT_S, trust_env=False).raise_for_status()
         return {model["id"]: Path(model["root"]) for model in response.json()["data"] if model.get("parent")}
     except (httpx.HTTPError, KeyError, ValueError) as error:
         raise EngineError(f"the engine at {engine.url} does not list its models ({error})") from error
@@ -163,7 +163,7 @@ def _is_there(engine: Served, name: str, folder: Path) -> bool:
 def _post(engine: Served, path: str, body: dict[str, str]) -> httpx.Response:
     headers = {"authorization": f"Bearer {engine.admin_token}"}
     try:
-        return httpx.post(engine.url + path, json=body, headers=headers, timeout=LOAD_TIMEOUT_S)
+        return httpx.post(engine.url + path, json=body, headers=headers, timeout=LOAD_TIMEOUT_S, trust_env=False)
     except httpx.HTTPError as error:
         raise EngineError(f"the engine at {engine.url} does not answer ({error or type(error).__name__})") from error
 

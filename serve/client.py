@@ -122,7 +122,9 @@ async def _all(
             results[index] = await one(http, index)
 
     base_url = root if root.endswith("/v1") else f"{root}/v1"
-    async with httpx.AsyncClient(base_url=base_url, headers=headers, timeout=timeout_s, limits=limits) as http:
+    async with httpx.AsyncClient(
+        base_url=base_url, headers=headers, timeout=timeout_s, limits=limits, trust_env=False
+    ) as http:
         await asyncio.gather(*(worker(http) for _ in range(min(concurrency, count))))
     return [results[index] for index in range(count)]
 

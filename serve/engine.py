@@ -215,7 +215,7 @@ def _answers(lease: Lease) -> bool:
     if lease.state == "starting":
         return True
     try:
-        return httpx.get(f"{lease.url}/health", timeout=ANSWER_TIMEOUT_S).status_code == 200
+        return httpx.get(f"{lease.url}/health", timeout=ANSWER_TIMEOUT_S, trust_env=False).status_code == 200
     except httpx.TransportError:
         return False
 

@@ -3,6 +3,7 @@
     RatchetError                what is wrong, and the fix
     ├── InputError              a spec, dataset, evalset or argument a person wrote
     ├── LabError                the lab folder: a damaged record, a full disk, a held lock
+    │   └── MissingRecord       a record that should be there is not
     ├── TrainError              a training worker failed
     ├── EngineError             an engine did not start, died or refused a request
     │   └── AdapterRefused      vLLM cannot serve this adapter
@@ -44,6 +45,10 @@ class InputError(RatchetError):
 
 class LabError(RatchetError):
     """The lab folder holds something damaged, locked or unwritable."""
+
+
+class MissingRecord(LabError, FileNotFoundError):
+    """A record that should be there is not. Also a FileNotFoundError, for callers to whom that is an answer."""
 
 
 class TrainError(RatchetError):

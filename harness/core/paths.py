@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.core.errors import InputError, LabError
+from harness.core.errors import InputError, LabError, MissingRecord
 from harness.core.faults import reached
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -106,7 +107,8 @@ def write_atomic(path: Path, data: bytes, point: str | None = None, mode: int = 
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        _sweep(path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
         try:
             with open(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as file:
                 file.write(data)
@@ -118,6 +120,14 @@ def write_atomic(path: Path, data: bytes, point: str | None = None, mode: int = 
         finally:
             temporary.unlink(missing_ok=True)
         sync_folder(path.parent)
+
+
+def _sweep(path: Path) -> None:
+    """Take away what processes that were killed while writing `path` left behind; a living one's file stays."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        pid = left.name.removeprefix(f".{path.name}.").split(".")[0]
+        if not (pid.isdigit() and Path("/proc", pid).exists()):
+            left.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -138,6 +148,8 @@ def read_json(path: Path) -> Any:
     """The JSON value in `path`; LabError names a file that is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingRecord(f"{path} is missing", "restore it, or run the command that makes it again") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise LabError(
             f"{path} is damaged ({error})", "move it away and run the command again to rebuild it"

@@ -21,6 +21,7 @@ from harness.evaluate.scorers import Scorer, safe_score, scorers
 from serve.client import Ask, Reply, ask_many
 
 # More failures than this share of an evalset means a broken server or set-up, not hard items.
+OWN_FAULT = "HTTP 4"  # the request itself was refused (too long, say): asking again gives the same
 MAX_ERRORED_SHARE = 0.5
 
 
@@ -37,8 +38,8 @@ def evaluate(
     """Ask what is still missing in `folder`'s journal, score it, and return items per bucket.
 
     `shots` are example turns put before each prompt; `chat` chooses chat or plain completions.
-    Raises EvaluationError when most requests fail: the items that succeeded stay in the journal, the others are asked
-    again next time.
+    Raises EvaluationError when requests fail for the server's sake (it died, timed out, answered 5xx), or most of them
+    for any: the items that succeeded stay in the journal, the others are asked again next time.
     """
     done = results(folder)
     missing = [item for item in evalset.items if item.id not in done]
@@ -60,7 +61,9 @@ def evaluate(
             on_item()
 
         ask_many(url, asks, concurrency=concurrency, on_reply=keep)
-        if len(failed) > MAX_ERRORED_SHARE * len(evalset.items):
+        broken = [result for result in failed if not (result.error or "").startswith(OWN_FAULT)]
+        if broken or len(failed) > MAX_ERRORED_SHARE * len(evalset.items):
+            failed = broken or failed
             raise EvaluationError(
                 f"{subject.label} on {evalset.name}: {len(failed)} of {len(evalset.items)} items failed "
                 f"({failed[0].error})",

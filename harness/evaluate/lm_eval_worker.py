@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import logging
+import numbers
+import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from harness.core.journal import Journal
+from harness.core.process import die_with_parent
 from harness.core.records import ItemResult, Score
 
 # Requests in flight: the engine batches them; more only lengthens the queue.
@@ -22,6 +25,8 @@ NUM_CONCURRENT = 4
 
 
 def main(job_file: str) -> int:
+    die_with_parent()
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"  # the engine is here, whatever the proxy
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     # lm-eval logs and prints freely: stdout is for events only.
     events, sys.stdout = sys.stdout, sys.stderr
@@ -42,7 +47,7 @@ def main(job_file: str) -> int:
         results = _evaluate(job, subject["model"], manager)
         with Journal(Path(subject["folder"]), "items", point="eval.item") as journal:
             count = 0
-            for item in _items(results):
+            for item in _items(results, set(job["own_tasks"])):
                 journal.append(item.model_dump(mode="json"))
                 count += 1
         tell(event="done", eval_id=subject["eval_id"], items=count, seconds=time.monotonic() - started)
@@ -76,12 +81,12 @@ def _evaluate(job: dict[str, Any], model: str, manager: Any) -> dict[str, Any]:
     return dict(results)
 
 
-def _items(results: dict[str, Any]) -> list[ItemResult]:
+def _items(results: dict[str, Any], own_tasks: set[str]) -> list[ItemResult]:
     """One ItemResult per document, paired across subjects by task and document; several filters are several scores."""
     found: dict[str, ItemResult] = {}
     for task, samples in results["samples"].items():
         for sample in samples:
-            item = _item(task, sample)
+            item = _item(task, sample, task in own_tasks)
             known = found.get(item.item_id)
             found[item.item_id] = (
                 known.model_copy(update={"scores": known.scores | item.scores}) if known is not None else item
@@ -89,9 +94,13 @@ def _items(results: dict[str, Any]) -> list[ItemResult]:
     return list(found.values())
 
 
-def _item(task: str, sample: dict[str, Any]) -> ItemResult:
-    """Metrics are named `task/metric`, and `task/metric,filter` where the task names its filters."""
-    document = sample["doc"]
+def _item(task: str, sample: dict[str, Any], own: bool) -> ItemResult:
+    """Metrics are named `task/metric`, and `task/metric,filter` where the task names its filters.
+
+    Only our `own` tasks' documents carry our id, split and cluster; elsewhere these columns mean other things. Metrics
+    that are no number per document (perplexities, corpus scores) are left out.
+    """
+    document = sample["doc"] if own else {}
     item_id = f"{task}/{document.get('id', sample['doc_id'])}"
     responses = sample["filtered_resps"]
     filtered = "" if sample.get("filter", "none") == "none" else f",{sample['filter']}"
@@ -100,7 +109,11 @@ def _item(task: str, sample: dict[str, Any]) -> ItemResult:
         split=str(document.get("split", "release")),
         cluster=str(document.get("cluster", item_id)),
         bucket="scored",
-        scores={f"{task}/{name}{filtered}": Score(value=float(sample[name])) for name in sample["metrics"]},
+        scores={
+            f"{task}/{name}{filtered}": Score(value=float(sample[name]))
+            for name in sample["metrics"]
+            if isinstance(sample[name], numbers.Real)
+        },
         prompt_sha256=str(sample["prompt_hash"]),
         prompt=str(_first_argument(sample["arguments"])),
         answer=json.dumps(responses, ensure_ascii=False, default=str),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.errors import TrainError
-from harness.core.paths import Lab, write_json
+from harness.core.paths import Lab, disk_errors, write_json
 from harness.core.records import RunJob
 
 Event = dict[str, Any]
@@ -82,8 +82,9 @@ class Child:
     """
 
     def __init__(self, command: list[str], log: Path) -> None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as errors:
+        with disk_errors(log):
+            log.parent.mkdir(parents=True, exist_ok=True)
+        with disk_errors(log), log.open("ab") as errors:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
             )

@@ -181,6 +181,8 @@ def _measured(context: Context, metric: str) -> tuple[str, int]:
 def _task_items(task_sets: list[Evalset], task: str) -> int:
     for evalset in task_sets:
         if task in evalset.definition.tasks:
+            if not (evalset.folder / evalset.definition.items).is_file():
+                return 0
             lines = (evalset.folder / evalset.definition.items).read_text(encoding="utf-8").splitlines()
             return sum(bool(line.strip()) for line in lines)
     return 0

@@ -167,8 +167,14 @@ def find_adapter(lab: Lab, name: str) -> Adapter:
         sha256=version.adapter_sha256,
         run_id=version.run_id,
         base_sha256=version.base_sha256,
-        rank=int(read_json(folder / "adapter_config.json")["r"]),
+        rank=_rank(folder),
     )
+
+
+def _rank(folder: Path) -> int:
+    """The largest rank in an adapter: what the engine has to be started for."""
+    config = read_json(folder / "adapter_config.json")
+    return max(int(rank) for rank in [config["r"], *(config.get("rank_pattern") or {}).values()])
 
 
 def find_incumbent(lab: Lab, alias: str) -> Adapter | None:

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from harness.base import BaseInfo
-from harness.core.errors import EvaluationError, ParityError
+from harness.core.errors import EvaluationError, RatchetError
 from harness.core.fingerprint import sha256_of
 from harness.core.journal import segments
-from harness.core.paths import Lab, write_json
+from harness.core.paths import Lab, disk_errors, write_json
 from harness.core.records import EvalRecord, MetricInfo, ParityRecord, Subject, now
 from harness.data import Turn
 from harness.evalset import Evalset
@@ -73,6 +75,17 @@ def evaluate_missing(
     context: Context, every: list[Wanted], by_run: dict[str, Adapter], progress: Progress
 ) -> dict[str, str]:
     """Run what has no eval.json yet. Returns run_id -> why, for each adapter the server is not shown to use."""
+    if all(_record_file(context.lab, one.eval_id).is_file() for one in every):
+        progress.say(f"evaluate: all {len(every)} evaluations already stored")
+        return {}
+    lock = context.lab.evals / ".lock"
+    with disk_errors(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):  # two commands in one lab share evaluations: the second finds them done
+        return _evaluate(context, every, by_run, progress)
+
+
+def _evaluate(context: Context, every: list[Wanted], by_run: dict[str, Adapter], progress: Progress) -> dict[str, str]:
     missing = [one for one in every if not _record_file(context.lab, one.eval_id).is_file()]
     if len(missing) < len(every):
         progress.say(f"evaluate: {len(every) - len(missing)} of {len(every)} evaluations already stored")
@@ -117,26 +130,28 @@ def check_parity(context: Context, server: engine.Engine, used: list[Adapter], p
     """Load each adapter under its run id and compare it with in-process PEFT; stored, so done once per engine kind."""
     failed = {}
     for adapter in used:
-        adapters.load(server, adapter.run_id, adapter.folder)
         try:
+            adapters.load(server, adapter.run_id, adapter.folder)
             record = _parity(context, server, adapter)
             passed, reason = record.passed, record.reason
-        except ParityError as error:  # one adapter that cannot be compared does not stop the others
+        except RatchetError as error:  # one adapter that cannot be served or compared does not stop the others
             passed, reason = False, error.one_line()
         if passed:
             progress.say(f"parity: {adapter.label} is served as trained ({reason})")
         else:
-            progress.say(f"[red]parity: {adapter.label} failed:[/red] {reason}")
+            progress.say(f"parity: {adapter.label} failed: {reason}", style="red")
             failed[adapter.run_id] = f"parity: {reason}"
     return failed
 
 
 def _parity(context: Context, server: engine.Engine, adapter: Adapter) -> ParityRecord:
     facts = context.engine_facts
-    kind = sha256_of([adapter.sha256, context.base.ref.sha256, facts, server.kernels])[:12]
+    kind = sha256_of([adapter.sha256, context.base.ref.sha256, facts, server.kernels, server.versions])[:12]
     path = context.lab.evals / "parity" / f"{adapter.run_id}-{kind}.json"
     if path.is_file():
-        return ParityRecord.read(path)
+        stored = ParityRecord.read(path)
+        if stored.passed:  # a failure is looked at again: what caused it may be mended
+            return stored
 
     def ask(model: str, tokens: list[list[int]]) -> list[list[float | None]]:
         return prompt_logprobs(server.url, model, tokens)
@@ -193,6 +208,7 @@ def _start_lm_eval(context: Context, server: engine.Engine, todo: list[Wanted]) 
         "tokenizer": context.base.ref.path,
         "max_model_len": context.engine_facts["max_model_len"],
         "include_path": _include_path(context.task_sets),
+        "own_tasks": [task for task_set in context.task_sets for task in task_set.definition.tasks],
         **settings.model_dump(mode="json"),
         "subjects": [
             {"eval_id": one.eval_id, "model": one.subject.model, "folder": str(context.lab.evals / one.eval_id)}

@@ -7,7 +7,7 @@ from typing import Any
 from harness import store
 from harness.core.errors import InputError, RegistryError
 from harness.core.paths import Lab, read_json
-from harness.core.records import AdapterRecord, Verdict, Version, now
+from harness.core.records import AdapterRecord, PlanRecord, Verdict, Version, now
 from harness.gate import EXIT_CODES
 from harness.pipeline.context import RUN_ID
 from harness.report import Report
@@ -16,7 +16,7 @@ from serve import registry
 BEST = "best"
 
 
-def promote(lab: Lab, run_id: str, alias_name: str, reason: str | None, force: bool, who: str) -> dict[str, Any]:
+def promote(lab: Lab, run_id: str, alias_name: str, reason: str, force: bool, who: str) -> dict[str, Any]:
     """Mint `name@vN` from a run and move the alias, if the run's newest verdict is SHIP against what it serves now.
 
     `run_id` may be `best`: the candidate that the name's newest report chose on dev. Returns text, version and exit
@@ -33,25 +33,29 @@ def promote(lab: Lab, run_id: str, alias_name: str, reason: str | None, force: b
     found = _newest_verdict(lab, run_id)
     current = registry.read(lab, reference.name)
     serving = current.aliases.get(reference.alias)
+    if serving is not None and _sha256_of_version(current.versions, serving) == record.sha256:
+        text = f"{reference.name}@{reference.alias} serves {run_id} already, as v{serving}"
+        return _moved_to(text, reference.name, reference.alias, serving, serving)
     if not force:
         refused = _refusal(found, run_id, alias_name, _sha256_of_version(current.versions, serving))
         if refused:
             return refused
-    version = registry.add_version(lab, reference.name, _version(record, found, reason), lab.runs / run_id / "adapter")
-    why = f"forced: {reason}" if force else f"verdict SHIP in plan {found[0].plan_id}" if found else ""
+    version = registry.add_version(
+        lab, reference.name, _version(record, found, reason if force else None), lab.runs / run_id / "adapter"
+    )
+    verdict = f"verdict SHIP in plan {found[0].plan_id}" if found and found[1] == "SHIP" else "forced"
+    why = f"{verdict}: {reason}" if reason else verdict
     registry.move(
         lab, reference.name, reference.alias, version.version, who=who, why=why, expected_current=serving or 0
     )
     store.ingest(lab)
     before = f" (it served v{serving})" if serving and serving != version.version else ""
-    return {
-        "text": f"{reference.name}@{reference.alias} -> v{version.version} = {run_id}{before}",
-        "name": reference.name,
-        "alias": reference.alias,
-        "version": version.version,
-        "before": serving,
-        "exit_code": 0,
-    }
+    text = f"{reference.name}@{reference.alias} -> v{version.version} = {run_id}{before}"
+    return _moved_to(text, reference.name, reference.alias, version.version, serving)
+
+
+def _moved_to(text: str, name: str, alias: str, version: int, before: int | None) -> dict[str, Any]:
+    return {"text": text, "name": name, "alias": alias, "version": version, "before": before, "exit_code": 0}
 
 
 def rollback(lab: Lab, name: str, why: str, who: str) -> dict[str, Any]:
@@ -79,7 +83,9 @@ def _reports(lab: Lab) -> list[Report]:
 
 def _best(lab: Lab, name: str) -> str:
     """The run that the newest report of `name` chose."""
+    # by the plan's age, not the report's: looking at an old plan again must not change what is best now
     reports = [report for report in _reports(lab) if report.name == name]
+    reports.sort(key=lambda report: PlanRecord.read(lab.plans / report.plan_id / "plan.json").created)
     if not reports:
         raise InputError(
             f"there is no report of {name!r} in {lab.root}", "run a spec of that name first, or name a run"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from harness import campaign as campaigns
 from harness import preferences
 from harness.base import BaseInfo, describe
-from harness.core.errors import InputError
+from harness.core.errors import EvaluationError, InputError
 from harness.core.fingerprint import file_sha256
 from harness.core.paths import Lab, check_name
 from harness.core.records import AdapterRecord, Answer, CampaignRecord, DataRef, PlanRecord, Subject, now
@@ -22,6 +24,7 @@ from serve import adapters, registry
 from serve.client import Ask, Reply, ask_many
 
 CONCURRENCY = 32
+MAX_FAILED_SHARE = 0.1  # more means a broken server, not hard prompts
 
 
 def create_campaign(
@@ -126,7 +129,12 @@ def _answers(
             found[items[index].item_id] = None if reply.error else answer
             advance(len(found), "")
 
-        ask_many(url, asks, concurrency=CONCURRENCY, on_reply=keep)
+        replies = ask_many(url, asks, concurrency=CONCURRENCY, on_reply=keep)
+    failed = [reply.error for reply in replies if reply.error]
+    if len(failed) > MAX_FAILED_SHARE * len(asks):
+        raise EvaluationError(
+            f"{subject.label}: {len(failed)} of {len(asks)} answers failed ({failed[0]})", "try again"
+        )
     return found
 
 
@@ -154,33 +162,41 @@ def next_round(
         raise InputError(f"no campaign of {name!r} in {lab.root}", "make one with `ratchet campaign create`")
     version = registry.resolve(lab, f"{name}@{alias}")
     found = preferences.from_votes(rated)
-    place = folder / f"{name}-round-{_next_number(folder, name, found.rows)}"
     made = AdapterRecord.read(lab.runs / version.run_id / "adapter.json").job
-    text = preferences.next_spec(
-        _spec_of(lab, version.plan_id, name),
-        init_adapter=f"{name}@v{version.version}",
-        dataset=str(place / "pairs.jsonl"),
-        primary=primary,
-        preferences=found,
-        adapter=made.adapter,
-        sft_learning_rate=float(made.arguments["learning_rate"])
-        * (preferences.SFT_TO_DPO if made.method["type"] == "dpo" else 1),
-        beta=beta,
-        epochs=epochs,
-    )
-    _, spec_path = preferences.write_round(place, found.rows, text)
+    was_dpo = made.method["type"] == "dpo"
+    previous = _spec_of(lab, version.plan_id, name)
+    # what the grid chose for this run, not what the spec had before the grid
+    chosen = {key: made.arguments[key] for key in preferences.TAKEN_OVER if key in made.arguments}
+    previous["train"] = {**(previous.get("train") or {}), **chosen, "quantization": made.quantization}
+
+    def text(place: Path) -> str:
+        return preferences.next_spec(
+            previous,
+            init_adapter=f"{name}@v{version.version}",
+            dataset=str(place / "pairs.jsonl"),
+            primary=primary,
+            preferences=found,
+            adapter=made.adapter,
+            sft_learning_rate=float(made.arguments["learning_rate"]) * (preferences.SFT_TO_DPO if was_dpo else 1),
+            beta=beta,
+            epochs=epochs,
+        )
+
+    place = _place(folder, name, text, found.rows)
+    _, spec_path = preferences.write_round(place, found.rows, text(place))
     return spec_path, found
 
 
-def _next_number(folder: Path, name: str, rows: list[dict[str, Any]]) -> int:
-    """The first free round number; the same votes give the same round again."""
-    number = 1
+def _place(folder: Path, name: str, text: Callable[[Path], str], rows: list[dict[str, Any]]) -> Path:
+    """The first free round; the same votes and settings give the same round again."""
     data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    while (folder / f"{name}-round-{number}" / "pairs.jsonl").is_file():
-        if (folder / f"{name}-round-{number}" / "pairs.jsonl").read_text(encoding="utf-8") == data:
-            return number
-        number += 1
-    return number
+    for number in itertools.count(1):
+        place = folder / f"{name}-round-{number}"
+        pairs, spec = place / "pairs.jsonl", place / f"{place.name}.yaml"
+        same_pairs = not pairs.is_file() or pairs.read_text(encoding="utf-8") == data
+        if same_pairs and (not spec.is_file() or spec.read_text(encoding="utf-8") == text(place)):
+            return place
+    raise AssertionError("unreachable: count never ends")
 
 
 def _spec_of(lab: Lab, plan_id: str | None, name: str) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def run(lab: Lab, spec_path: Path, progress: Progress) -> Result:
     context = checked.context
     for finding in checked.findings:
         if finding.level == "warning":
-            progress.say(f"[yellow]{finding.topic}:[/yellow] {finding.text}; {finding.fix}")
+            progress.say(f"{finding.topic}: {finding.text}; {finding.fix}", style="yellow")
     progress.say(f"plan {context.plan.plan_id}: {len(context.plan.runs)} runs, {len(context.evalsets)} evalsets")
     _write_plan(context)
     failures = train_missing(lab, context.plan.runs, progress)
@@ -77,7 +77,14 @@ def report(lab: Lab, plan_or_spec: str) -> Result:
     cast = _cast(context, unfinished)
     if not cast.candidates:
         raise InputError(f"no run of {spec_path} is finished", f"run `ratchet run {spec_path}` first")
-    return _report(context, cast, wanted(context, cast.everyone), unfinished)
+    every = wanted(context, cast.everyone)
+    absent = [one for one in every if not (lab.evals / one.eval_id / "eval.json").is_file()]
+    if absent:
+        raise InputError(
+            f"{absent[0].subject.label} is not evaluated on {absent[0].evalset} yet ({len(absent)} missing in all)",
+            f"run `ratchet run {spec_path}`",
+        )
+    return _report(context, cast, every, unfinished)
 
 
 def _spec_path(lab: Lab, plan_or_spec: str) -> tuple[Path, str | None]:

@@ -14,6 +14,7 @@ from harness.pipeline.context import Adapter, find_adapter
 from harness.pipeline.evaluation import engine_spec
 from harness.progress import Progress
 from serve import engine, registry
+from serve.lease import is_held
 
 POLL_S = 1.0
 
@@ -22,7 +23,7 @@ def serve(lab: Lab, name: str, base: str, port: int, progress: Progress) -> None
     """Serve until Ctrl-C or SIGTERM. Raises EngineError when the engine dies meanwhile.
 
     `port` 0 shares a running engine that fits, wherever it listens. An engine started here is stopped at the end, one
-    that ran before is left to its other users.
+    that ran before, or that another command uses by now, is left to its users.
     """
     records = _records(lab, name)
     adapters = [find_adapter(lab, f"{record.name}@v{one.version}") for record in records for one in record.versions]
@@ -42,7 +43,7 @@ def serve(lab: Lab, name: str, base: str, port: int, progress: Progress) -> None
                 raise EngineError(f"engine {server.engine_id} ended", f"see {lab.engines / server.engine_id}")
     finally:
         server.close()
-        if server.engine_id not in before:
+        if server.engine_id not in before and not is_held(lab.engines / server.engine_id):
             progress.say("stopping the engine")
             engine.stop(lab, server.engine_id)
 

@@ -23,7 +23,7 @@ def train_missing(lab: Lab, jobs: list[RunJob], progress: Progress) -> dict[str,
         shown = _Shown(progress, stack, {job.run_id: job.label for job in missing})
         failed = local.train(lab, missing, shown.event)
     for run_id, reason in failed.items():
-        progress.say(f"[red]train: {run_id} failed:[/red] {reason}")
+        progress.say(f"train: {run_id} failed: {reason}", style="red")
     return failed
 
 

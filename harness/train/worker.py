@@ -14,9 +14,7 @@ Exit: 0 all done, 3 some failed (a run with neither "done" nor "failed" was not 
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import sys
 import time
 import traceback
@@ -27,6 +25,7 @@ from pydantic import ValidationError
 
 from harness.core.errors import InputError, RatchetError
 from harness.core.paths import Lab, check_name, read_json
+from harness.core.process import die_with_parent
 from harness.core.records import RunJob
 from harness.train.arguments import check_job
 from harness.train.events import Events
@@ -35,14 +34,12 @@ from harness.train.output import is_complete
 if TYPE_CHECKING:
     from harness.train.model import Base
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
 # What a run may die of while others can still succeed. Anything else is a bug: the process ends with its traceback.
 RUN_FAILURES = (RatchetError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, OSError, MemoryError)
 
 
 def main(argv: list[str]) -> int:
-    _die_with_parent()
+    die_with_parent()
     _prepare_libraries()
     try:
         lab, jobs = read_jobs(Path(argv[1]))
@@ -126,12 +123,6 @@ def _accelerator_broke(error: BaseException) -> bool:
     """After a CUDA error other than out-of-memory the context is lost: every run after it would fail, too."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(error, torch.AcceleratorError)
-
-
-def _die_with_parent() -> None:
-    """Have Linux kill this process when its parent ends, however that ends; elsewhere the parent must do it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _prepare_libraries() -> None:
