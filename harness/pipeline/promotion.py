@@ -85,7 +85,7 @@ def _best(lab: Lab, name: str) -> str:
     """The run that the newest report of `name` chose."""
     # by the plan's age, not the report's: looking at an old plan again must not change what is best now
     reports = [report for report in _reports(lab) if report.name == name]
-    reports.sort(key=lambda report: PlanRecord.read(lab.plans / report.plan_id / "plan.json").created)
+    reports.sort(key=lambda report: _planned(lab, report))
     if not reports:
         raise InputError(
             f"there is no report of {name!r} in {lab.root}", "run a spec of that name first, or name a run"
@@ -94,6 +94,12 @@ def _best(lab: Lab, name: str) -> str:
     if chosen is None:
         raise InputError(f"the newest report of {name} ({reports[-1].plan_id}) chose no run", "name the run to promote")
     return chosen
+
+
+def _planned(lab: Lab, report: Report) -> str:
+    """When the report's plan was made; the report's own time where the plan was taken away."""
+    path = lab.plans / report.plan_id / "plan.json"
+    return PlanRecord.read(path).created if path.is_file() else report.created
 
 
 def _adapter(lab: Lab, run_id: str) -> AdapterRecord:
