@@ -73,7 +73,12 @@ BEHIND: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.mark.parametrize("point", BEHIND)
+# Their neighbours in time stay in `make test`; these train or evaluate anew for most of a minute each.
+SLOW = ("adapter.files", "parity.record", "eval.record")
+POINTS = [pytest.param(point, marks=pytest.mark.long if point in SLOW else ()) for point in BEHIND]
+
+
+@pytest.mark.parametrize("point", POINTS)
 def test_a_killed_run_is_finished_by_the_next(point: str, finished: tuple[Path, Path], lab: Path) -> None:
     original, spec = finished
     BEHIND[point](lab)
