@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.core.records import MetricInfo
-from harness.gate import DECIDING_SPLIT, Comparison, Row
+from harness.gate import DECIDING_SPLIT, Comparison, Row, metrics_of
 from harness.report.build import Board, CandidateReport, Report
 from harness.stats import Interval, figures
 
@@ -51,12 +51,14 @@ def as_markdown(report: Report) -> str:
 
 
 def print_tables(report: Report, console: Console) -> None:
-    """The verdicts, the chosen candidate's gate rows (every candidate's if none was chosen) and the release means."""
+    """The verdicts, the chosen candidate's gate rows (every candidate's if none was chosen), every candidate's paired
+    differences on the gate's metrics, and the release means."""
     console.print(_table("Candidates", VERDICT_HEAD, verdict_cells(report)))
     shown = [candidate for candidate in report.candidates if candidate.chosen] or report.candidates
     for candidate in shown:
         if candidate.rows:
             console.print(_table(f"Gate: {candidate.candidate}", GATE_HEAD, gate_cells(candidate)))
+    console.print(_table("Paired differences on release", PAIRED_HEAD, paired_cells(report)))
     for board in report.boards:
         if board.split == DECIDING_SPLIT:
             console.print(_table(board_title(board), BOARD_HEAD, board_cells(board)))
@@ -72,6 +74,7 @@ def print_tables(report: Report, console: Console) -> None:
 VERDICT_HEAD = ("candidate", "verdict", "why")
 GATE_HEAD = ("row", "against", "difference", "line", "items", "verdict")
 COMPARISON_HEAD = ("candidate", "metric", "against", "means", "difference", "paired", "left out", "method")
+PAIRED_HEAD = ("candidate", "metric", "against", "difference", "items")
 FIGURE_COLUMNS = ("difference", "mean", "verdict", "items", "line")
 NAME_COLUMNS = {"row": 24, "against": 16}  # characters at most, so that a gate's table fits 100
 BOARD_HEAD = ("subject", "role", "mean", "items", "not scored")
@@ -100,6 +103,17 @@ def _gate_row(row: Row) -> Cells:
 
 def comparison_cells(report: Report) -> list[Cells]:
     return [_comparison_row(comparison) for one in report.candidates for comparison in one.comparisons]
+
+
+def paired_cells(report: Report) -> list[Cells]:
+    """Every candidate against every other subject, on the metrics that the gate looks at (all without a gate)."""
+    shown = metrics_of(report.gate) if report.gate else None
+    return [
+        (one.candidate, one.metric, one.against, interval_text(one.difference, sign=True), str(one.paired))
+        for candidate in report.candidates
+        for one in candidate.comparisons
+        if shown is None or one.metric in shown
+    ]
 
 
 def _comparison_row(one: Comparison) -> Cells:

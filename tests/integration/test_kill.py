@@ -155,7 +155,7 @@ def test_a_run_killed_while_its_engine_starts_leaves_nothing_behind(
         os.kill(_pid_of(engines), signal.SIGKILL)  # … dies,
         os.killpg(group, signal.SIGCONT)
         succeed(lab, "doctor", RATCHET_ENGINES=str(engines))  # and any next command takes away what it left
-        assert [p.pid for p in psutil.process_iter() if _group(p.pid) == group] == []
+        _wait(lambda: not _alive(group), 30)
         assert engine["state"] == "ready"
     finally:
         succeed(lab, "stop", RATCHET_ENGINES=str(engines))
@@ -169,11 +169,16 @@ def _pid_of(engines: Path) -> int:
     return int(json.loads(next(engines.glob("*/lease.json")).read_text(encoding="utf-8"))["pid"])
 
 
-def _group(pid: int) -> int | None:
-    try:
-        return os.getpgid(pid)
-    except ProcessLookupError:
-        return None
+def _alive(group: int) -> list[int]:
+    """Processes of a group that still run; the init process may take a while to collect dead ones."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return found
 
 
 def _workers(pid: int) -> list[psutil.Process]:
