@@ -47,6 +47,14 @@ class Lab:
     def runs(self) -> Path:
         return self.root / "runs"
 
+    def adapter_record(self, run_id: str) -> Path:
+        """Where it exists, the run is complete."""
+        return self.runs / run_id / "adapter.json"
+
+    def eval_record(self, eval_id: str) -> Path:
+        """Where it exists, every item of the evaluation is stored."""
+        return self.evals / eval_id / "eval.json"
+
     @property
     def evals(self) -> Path:
         return self.root / "evals"

@@ -23,17 +23,13 @@ Event = dict[str, Any]
 
 def train(lab: Lab, jobs: list[RunJob], on_event: Callable[[Event], None]) -> dict[str, str]:
     """Train every job whose adapter.json does not exist yet. Returns run_id -> one line for each run that failed."""
-    missing = [job for job in jobs if not (lab.runs / job.run_id / "adapter.json").is_file()]
+    missing = [job for job in jobs if not lab.adapter_record(job.run_id).is_file()]
     failed: dict[str, str] = {}
     for _, group in groupby(sorted(missing, key=_group_key), key=_group_key):
         waiting = list(group)
         while waiting:
             failed |= _one_worker(lab, waiting, on_event)
-            left = [
-                job
-                for job in waiting
-                if job.run_id not in failed and not (lab.runs / job.run_id / "adapter.json").is_file()
-            ]
+            left = [job for job in waiting if job.run_id not in failed and not lab.adapter_record(job.run_id).is_file()]
             if len(left) == len(waiting):  # it said "done" without a record: another worker would do the same
                 raise TrainError("the training process finished no run", f"see {lab.runs / 'jobs'}")
             waiting = left

@@ -150,7 +150,7 @@ def local_task_sets(spec: Spec) -> list[Evalset]:
 def find_adapter(lab: Lab, name: str) -> Adapter:
     """An adapter by run id, `name@vN`, `name@alias` or `name`. InputError when it does not exist."""
     if RUN_ID.fullmatch(name):
-        record_file = lab.runs / name / "adapter.json"
+        record_file = lab.adapter_record(name)
         if not record_file.is_file():
             raise InputError(f"run {name} has no finished adapter in {lab.root}", "see `ratchet ls` for the runs")
         record = AdapterRecord.read(record_file)
@@ -159,7 +159,7 @@ def find_adapter(lab: Lab, name: str) -> Adapter:
     version = registry.resolve(lab, name)
     known = registry.parse(name).name
     folder = registry.version_folder(lab.registry, known, version.version)
-    if (lab.runs / version.run_id / "adapter.json").is_file():
+    if lab.adapter_record(version.run_id).is_file():
         folder = lab.runs / version.run_id / "adapter"  # the same bytes, and the engine may have them under this path
     return Adapter(
         label=f"{known}@v{version.version}",
@@ -199,7 +199,7 @@ def adapter_subject(adapter: Adapter) -> Subject:
 
 def run_adapter(lab: Lab, job: RunJob) -> Adapter:
     """The finished adapter of one run of the plan, called by what the grid changed."""
-    record = AdapterRecord.read(lab.runs / job.run_id / "adapter.json")
+    record = AdapterRecord.read(lab.adapter_record(job.run_id))
     return Adapter(
         job.label, lab.runs / job.run_id / "adapter", record.sha256, job.run_id, job.base.sha256, record.rank
     )

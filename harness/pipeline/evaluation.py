@@ -75,7 +75,7 @@ def evaluate_missing(
     context: Context, every: list[Wanted], by_run: dict[str, Adapter], progress: Progress
 ) -> dict[str, str]:
     """Run what has no eval.json yet. Returns run_id -> why, for each adapter the server is not shown to use."""
-    if all(_record_file(context.lab, one.eval_id).is_file() for one in every):
+    if all(context.lab.eval_record(one.eval_id).is_file() for one in every):
         progress.say(f"evaluate: all {len(every)} evaluations already stored")
         return {}
     lock = context.lab.evals / ".lock"
@@ -86,7 +86,7 @@ def evaluate_missing(
 
 
 def _evaluate(context: Context, every: list[Wanted], by_run: dict[str, Adapter], progress: Progress) -> dict[str, str]:
-    missing = [one for one in every if not _record_file(context.lab, one.eval_id).is_file()]
+    missing = [one for one in every if not context.lab.eval_record(one.eval_id).is_file()]
     if len(missing) < len(every):
         progress.say(f"evaluate: {len(every) - len(missing)} of {len(every)} evaluations already stored")
     if not missing:
@@ -277,7 +277,7 @@ def _store(
         versions=versions(),
         created=now(),
     )
-    record.write(folder / "eval.json", point="eval.record")
+    record.write(context.lab.eval_record(one.eval_id), point="eval.record")
 
 
 def versions() -> dict[str, str]:
@@ -289,10 +289,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _record_file(lab: Lab, name: str) -> Any:
-    return lab.evals / name / "eval.json"
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -103,7 +103,7 @@ def _planned(lab: Lab, report: Report) -> str:
 
 
 def _adapter(lab: Lab, run_id: str) -> AdapterRecord:
-    path = lab.runs / run_id / "adapter.json"
+    path = lab.adapter_record(run_id)
     if not RUN_ID.fullmatch(run_id) or not path.is_file():
         raise InputError(f"there is no finished run {run_id!r} in {lab.root}", "see `ratchet ls` for run ids")
     return AdapterRecord.read(path)

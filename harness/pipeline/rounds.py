@@ -140,7 +140,7 @@ def _answers(
 
 def _base_path(lab: Lab, adapter: Adapter) -> str:
     """The folder of the base an adapter was trained on, as its run or its registry version recorded it."""
-    record = lab.runs / adapter.run_id / "adapter.json"
+    record = lab.adapter_record(adapter.run_id)
     if record.is_file():
         return AdapterRecord.read(record).job.base.path
     return registry.resolve(lab, adapter.label).base_path
@@ -162,7 +162,7 @@ def next_round(
         raise InputError(f"no campaign of {name!r} in {lab.root}", "make one with `ratchet campaign create`")
     version = registry.resolve(lab, f"{name}@{alias}")
     found = preferences.from_votes(rated)
-    made = AdapterRecord.read(lab.runs / version.run_id / "adapter.json").job
+    made = AdapterRecord.read(lab.adapter_record(version.run_id)).job
     was_dpo = made.method["type"] == "dpo"
     previous = _spec_of(lab, version.plan_id, name)
     # what the grid chose for this run, not what the spec had before the grid

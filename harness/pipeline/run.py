@@ -70,15 +70,13 @@ def report(lab: Lab, plan_or_spec: str) -> Result:
             f"run `ratchet run {spec_path}` for a new plan",
         )
     unfinished = {
-        job.run_id: "was not trained"
-        for job in context.plan.runs
-        if not (lab.runs / job.run_id / "adapter.json").is_file()
+        job.run_id: "was not trained" for job in context.plan.runs if not lab.adapter_record(job.run_id).is_file()
     }
     cast = _cast(context, unfinished)
     if not cast.candidates:
         raise InputError(f"no run of {spec_path} is finished", f"run `ratchet run {spec_path}` first")
     every = wanted(context, cast.everyone)
-    absent = [one for one in every if not (lab.evals / one.eval_id / "eval.json").is_file()]
+    absent = [one for one in every if not lab.eval_record(one.eval_id).is_file()]
     if absent:
         raise InputError(
             f"{absent[0].subject.label} is not evaluated on {absent[0].evalset} yet ({len(absent)} missing in all)",
@@ -134,7 +132,7 @@ def _report(context: Context, cast: Cast, every: list[Wanted], failures: dict[st
     """Ingest, compare, judge, and write the report beside its plots."""
     lab = context.lab
     store.ingest(lab)
-    stored = [one.eval_id for one in every if (lab.evals / one.eval_id / "eval.json").is_file()]
+    stored = [one.eval_id for one in every if lab.eval_record(one.eval_id).is_file()]
     current = {subject.identity: subject for subject in cast.everyone}
     # Evaluations are shared between plans; each plan calls a subject by its own label.
     scores = [

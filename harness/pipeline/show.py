@@ -63,7 +63,7 @@ def findings(checked: Checked) -> None:
 def plan(context: Context) -> None:
     table = _table(f"plan {context.plan.plan_id} of {context.spec.name}", "run", "settings", "method", "state")
     for job in context.plan.runs:
-        finished = (context.lab.runs / job.run_id / "adapter.json").is_file()
+        finished = context.lab.adapter_record(job.run_id).is_file()
         table.add_row(job.run_id, escape(job.label), job.method["type"], "finished" if finished else "to train")
     console = _console()
     console.print(table)

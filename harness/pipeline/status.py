@@ -69,7 +69,7 @@ def _plan_status(lab: Lab, plan: PlanRecord) -> dict[str, Any]:
 
 def _run_state(lab: Lab, job: RunJob) -> dict[str, Any]:
     folder = lab.runs / job.run_id
-    if (folder / "adapter.json").is_file():
+    if lab.adapter_record(job.run_id).is_file():
         return {"state": "finished"}
     steps = _last_step(folder / "metrics.jsonl")
     return {"state": "started", **steps} if steps else {"state": "missing"}

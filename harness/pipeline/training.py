@@ -13,7 +13,7 @@ from harness.progress import Advance, Progress
 
 def train_missing(lab: Lab, jobs: list[RunJob], progress: Progress) -> dict[str, str]:
     """Train what has no adapter.json yet. Returns run_id -> why, for each run that failed."""
-    missing = [job for job in jobs if not (lab.runs / job.run_id / "adapter.json").is_file()]
+    missing = [job for job in jobs if not lab.adapter_record(job.run_id).is_file()]
     done = len(jobs) - len(missing)
     if done:
         progress.say(f"train: {done} of {len(jobs)} runs already finished")
