@@ -127,13 +127,28 @@ class Train(Model):
         return {**named, "learning_rate": self.effective_learning_rate, **self.trainer_extra}
 
 
-class Baseline(Model):
-    """A row to beat: the base as it is, the base with examples, or an adapter by name."""
+ONE_KEY_BASELINES = {"prompt", "retrieved", "adapter", "endpoint"}
 
-    kind: Literal["zero_shot", "few_shot", "adapter"]
+
+class EndpointSpec(Model):
+    """Any OpenAI-compatible server. `api_key_env` names the environment variable that holds its key."""
+
+    base_url: Annotated[str, Field(pattern=r"^https?://")]
+    model: str
+    api_key_env: str | None = None
+
+
+class Baseline(Model):
+    """A row to beat: the base as it is, with examples, a system prompt or retrieved contexts; an adapter by name; or
+    anybody's OpenAI-compatible endpoint."""
+
+    kind: Literal["zero_shot", "few_shot", "prompt", "retrieved", "adapter", "endpoint"]
     shots: Annotated[int, Field(ge=0, le=64)] = 0
     examples: str | None = Field(None, description="file the examples come from; default: the training data")
     adapter: str | None = None
+    prompt: str | None = Field(None, description="file whose text is the system prompt")
+    retrieved: str | None = Field(None, description="JSONL of {id, contexts: [text]} per item, frozen")
+    endpoint: EndpointSpec | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -146,31 +161,43 @@ class Baseline(Model):
                 "shots": value["few_shot"],
                 **{k: v for k, v in value.items() if k != "few_shot"},
             }
-        if isinstance(value, dict) and set(value) == {"adapter"}:
-            return {"kind": "adapter", **value}
+        if isinstance(value, dict) and len(value) == 1 and set(value) <= ONE_KEY_BASELINES:
+            return {"kind": next(iter(value)), **value}
         if isinstance(value, dict) and "kind" in value:
             return value
-        raise ValueError("write zero_shot, {few_shot: N} or {adapter: NAME@ALIAS}")
+        raise ValueError(
+            "write zero_shot, {few_shot: N}, {prompt: FILE}, {retrieved: FILE}, {adapter: NAME@ALIAS} or "
+            "{endpoint: {base_url: URL, model: NAME}}"
+        )
 
     @model_validator(mode="after")
     def nothing_missing(self) -> Baseline:
         if self.kind == "few_shot" and not self.shots:
             raise ValueError("few_shot needs at least 1 example: write zero_shot for none")
-        if self.kind == "adapter" and not self.adapter:
-            raise ValueError("adapter has no name: write {adapter: NAME@ALIAS}")
+        if self.kind in ONE_KEY_BASELINES and not getattr(self, self.kind):
+            raise ValueError(f"{self.kind} has no value: write {{{self.kind}: …}}")
         return self
 
     @property
     def label(self) -> str:
         if self.kind == "few_shot":
             return f"{self.shots}-shot" + (f" {Path(self.examples).stem}" if self.examples else "")
+        if self.kind in ("prompt", "retrieved"):
+            return f"{self.kind} {Path(getattr(self, self.kind)).stem}"
+        if self.endpoint:
+            return f"endpoint {self.endpoint.model}"
         return self.adapter or "zero-shot"
 
 
 class LmEval(Model):
     tasks: Annotated[list[str], Field(min_length=1)]
     num_fewshot: int | None = None
-    apply_chat_template: bool = False
+    apply_chat_template: bool | Literal["auto"] = Field(
+        "auto", description="auto: per subject, whichever of chat and plain scores better on dev"
+    )
+    dev_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.2, description="share of the documents, by hash, that is dev where a task does not say"
+    )
     limit: Annotated[int, Field(ge=1)] | None = None
 
 
@@ -178,6 +205,7 @@ class Evaluate(Model):
     evalsets: list[str] = []
     lm_eval: LmEval | None = None
     concurrency: Annotated[int, Field(ge=1, le=512)] = 32
+    repeat: bool = Field(True, description="A/A rows: base and one adapter are scored twice on the primary's evalset")
 
 
 class Primary(Model):
@@ -186,6 +214,7 @@ class Primary(Model):
     metric: str
     better_than: Annotated[list[str], Field(min_length=1)] = ["incumbent", "best_baseline"]
     min_gain: float = 0.0
+    planned_gain: float | None = Field(None, description="the true gain hoped for; `plan` says how often it would ship")
 
 
 class Guardrail(Model):
@@ -200,6 +229,12 @@ class Gate(Model):
     primary: Primary
     guardrails: list[Guardrail] = []
     incumbent: str | None = Field(None, description="alias that the candidate would replace; default <name>@prod")
+    decide: Literal["chosen", "all"] = Field(
+        "chosen", description="who is tested on release: the best on dev, or every candidate, with Holm's correction"
+    )
+    overrule: str | None = Field(
+        None, description="why a gate that its evalsets cannot decide is used all the same; its verdicts are advisory"
+    )
 
 
 class Spec(Model):

@@ -114,15 +114,25 @@ class AdapterRecord(Record):
 
 
 class Prompting(Record):
-    """How a subject is prompted: as it is, or with examples in front."""
+    """How a subject is prompted: as it is, with examples or a system prompt in front, or with contexts retrieved."""
 
-    kind: Literal["zero_shot", "few_shot"] = "zero_shot"
+    kind: Literal["zero_shot", "few_shot", "prompt", "retrieved"] = "zero_shot"
     shots: int = 0
     examples_sha256: str | None = Field(None, description="of the example turns, in order")
+    text_sha256: str | None = Field(None, description="of the system prompt, or of the file of frozen contexts")
+    template: Literal["chat", "plain"] | None = Field(None, description="chosen on dev; None: as the base has one")
+
+
+class Endpoint(Record):
+    """Somebody's OpenAI-compatible server. The key is read from the environment when it is asked, never stored."""
+
+    base_url: str
+    model: str
+    api_key_env: str | None = None
 
 
 class Subject(Record):
-    """Whatever is evaluated. `model` is the name the server knows it by."""
+    """Whatever is evaluated. `model` is the name the server knows it by; `endpoint` is set where it is not ours."""
 
     kind: Literal["base", "adapter", "endpoint"]
     label: str
@@ -131,18 +141,28 @@ class Subject(Record):
     adapter_sha256: str | None = None
     run_id: str | None = None
     prompting: Prompting = Prompting()
+    endpoint: Endpoint | None = None
+    repeat: int = Field(0, description="0, or 1 for the second pass of an A/A row: the same subject, asked again")
 
     @property
     def identity(self) -> str:
         """Hash of what changes its answers: content, never labels or names."""
-        return sha256_of([self.kind, self.base_sha256, self.adapter_sha256, self.prompting.model_dump()])
+        served = [self.endpoint.base_url, self.endpoint.model] if self.endpoint else None
+        content = [self.kind, self.base_sha256, self.adapter_sha256, self.prompting.model_dump(), served, self.repeat]
+        return sha256_of(content)
 
 
 class MetricInfo(Record):
-    """How to read a metric. `unit` is 'share' (0 to 1) or 'points' (0 to 100)."""
+    """How to read a metric. `unit` is 'share' (0 to 1), 'points' (0 to 100), or a name: 's', 'tokens', 'characters'."""
 
     direction: Direction = "up"
     unit: str = "share"
+    aggregate: str = Field(
+        "mean", description="'mean' of item values, or a corpus statistic of `Score.parts`: 'bleu', …"
+    )
+    chance: float | None = Field(
+        None, description="what guessing scores; None: not known, and the unit's lowest counts"
+    )
 
 
 class Score(Record):
@@ -151,6 +171,7 @@ class Score(Record):
     value: float | None
     explanation: str = ""
     extracted: str | None = None
+    parts: list[float] | None = Field(None, description="sufficient statistics of a corpus metric, see MetricInfo")
 
 
 class ItemResult(Record):
@@ -164,6 +185,9 @@ class ItemResult(Record):
     prompt_sha256: str
     prompt: str = ""
     answer: str = ""
+    thinking: str = Field("", description="what a reasoning model thought, separated before scoring")
+    samples: list[str] = Field([], description="every answer, where an item is asked more than once")
+    tool_calls: list[dict[str, Any]] = []
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -220,6 +244,7 @@ class SubjectScores(Record):
     split: str
     evalset_sha256: str
     values: dict[str, float] = Field(description="item id -> value, in the metric's unit")
+    parts: dict[str, list[float]] = Field({}, description="item id -> `Score.parts`, for a corpus metric")
     clusters: dict[str, str] = Field(description="item id -> cluster, for every item of the split")
     counts: dict[str, int] = Field(description="items per bucket")
 

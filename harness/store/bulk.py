@@ -29,8 +29,11 @@ ITEM = {
     "latency_s": "DOUBLE",
     "prompt_sha256": "VARCHAR",
     "error": "VARCHAR",
+    "thinking": "VARCHAR",
+    "samples": "VARCHAR[]",
+    "tool_calls": "JSON",
 }
-SCORES = "MAP(VARCHAR, STRUCT(value DOUBLE, explanation VARCHAR, extracted VARCHAR))"
+SCORES = "MAP(VARCHAR, STRUCT(value DOUBLE, explanation VARCHAR, extracted VARCHAR, parts DOUBLE[]))"
 
 
 def columns_of_tables(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:

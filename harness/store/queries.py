@@ -86,36 +86,38 @@ def _of_eval(connection: duckdb.DuckDBPyConnection, eval_id: str) -> list[Subjec
         raise StoreError(f"evaluation {eval_id} is not in the store", "run `ratchet run …` to finish it")
     subject = Subject.model_validate_json(found[0])
     rows = connection.execute(
-        """SELECT m.metric, m.direction, m.unit, c.split, c.item_id, c.cluster, c.bucket, c.value
+        """SELECT m.metric, m.direction, m.unit, m.aggregate, m.chance, c.split, c.item_id, c.cluster, c.bucket,
+        c.value, c.parts
         FROM metrics m JOIN item_scores c ON c.eval_id = m.eval_id AND c.metric = m.metric
         WHERE m.eval_id = ? ORDER BY m.metric, c.split, c.item_id""",
         [eval_id],
     ).fetchall()
     return [
-        _scores(key, [row[4:] for row in group], subject, eval_id, found[1])
-        for key, group in itertools.groupby(rows, key=operator.itemgetter(0, 1, 2, 3))
+        _scores(key, [row[6:] for row in group], subject, eval_id, found[1])
+        for key, group in itertools.groupby(rows, key=operator.itemgetter(0, 1, 2, 3, 4, 5))
     ]
 
 
 def _scores(
-    key: tuple[str, Direction, str, str],
-    items: list[tuple[str, str, str, float | None]],
+    key: tuple[str, Direction, str, str, float | None, str],
+    items: list[tuple[str, str, str, float | None, list[float] | None]],
     subject: Subject,
     eval_id: str,
     evalset_sha256: str,
 ) -> SubjectScores:
-    """`key` is metric, direction, unit, split; each item is id, cluster, bucket, value."""
-    metric, direction, unit, split = key
+    """`key` is metric, direction, unit, aggregate, chance, split; each item is id, cluster, bucket, value, parts."""
+    metric, direction, unit, aggregate, chance, split = key
     return SubjectScores(
         subject=subject,
         eval_id=eval_id,
         metric=metric,
-        info=MetricInfo(direction=direction, unit=unit),
+        info=MetricInfo(direction=direction, unit=unit, aggregate=aggregate, chance=chance),
         split=split,
         evalset_sha256=evalset_sha256,
-        values={item_id: value for item_id, _, _, value in items if value is not None},
-        clusters={item_id: cluster for item_id, cluster, _, _ in items},
-        counts=dict(Counter(bucket for _, _, bucket, _ in items)),
+        values={item_id: value for item_id, _, _, value, _ in items if value is not None},
+        parts={item_id: parts for item_id, _, _, _, parts in items if parts is not None},
+        clusters={item_id: cluster for item_id, cluster, *_ in items},
+        counts=dict(Counter(bucket for _, _, bucket, _, _ in items)),
     )
 
 

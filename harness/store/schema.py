@@ -147,8 +147,47 @@ WHERE v.preferred IS NOT NULL;
 COMMENT ON VIEW vote_lineage IS 'which decisive votes shaped which adapter, through the pairs in its data';
 """
 
+# Migration 3: corpus metrics, chance levels, thinking, several samples, tool calls.
+RICHER = """
+ALTER TABLE metrics ADD COLUMN aggregate VARCHAR DEFAULT 'mean';
+ALTER TABLE metrics ADD COLUMN chance DOUBLE;
+ALTER TABLE scores ADD COLUMN parts DOUBLE[];
+ALTER TABLE items ADD COLUMN thinking VARCHAR;
+ALTER TABLE items ADD COLUMN samples VARCHAR[];
+ALTER TABLE items ADD COLUMN tool_calls JSON;
+COMMENT ON COLUMN metrics.aggregate IS 'mean of values, or the corpus statistic computed from scores.parts';
+COMMENT ON COLUMN metrics.chance IS 'what guessing scores';
+COMMENT ON COLUMN scores.parts IS 'sufficient statistics of a corpus metric, one list per item';
+
+DROP VIEW leaderboard;
+DROP VIEW item_scores;
+CREATE VIEW item_scores AS
+WITH counted AS (
+    SELECT i.*, s.metric, if(i.bucket IN ('scored', 'truncated'), s.value, NULL) AS value, s.explanation, s.extracted,
+           if(i.bucket IN ('scored', 'truncated'), s.parts, NULL) AS parts
+    FROM items i JOIN scores s ON s.eval_id = i.eval_id AND s.item_id = i.item_id
+    UNION ALL
+    SELECT i.*, m.metric, NULL, NULL, NULL, NULL
+    FROM items i JOIN metrics m ON m.eval_id = i.eval_id
+    ANTI JOIN scores s ON s.eval_id = i.eval_id AND s.item_id = i.item_id)
+SELECT c.metric, c.split, c.item_id, c.cluster, c.bucket, c.value, c.explanation, c.extracted, e.subject_label,
+       e.subject_kind, e.prompting, e.run_id, c.prompt, c.answer, c.error, c.eval_id, c.parts
+FROM counted c JOIN evals e ON e.eval_id = c.eval_id;
+COMMENT ON VIEW item_scores IS 'every item that counts for a metric; one without any score counts for all';
+COMMENT ON COLUMN item_scores.value IS 'NULL where it is not usable: errored, unscorable, or no value given';
+
+CREATE VIEW leaderboard AS
+SELECT c.metric, c.split, c.subject_label, c.subject_kind, c.prompting, c.run_id, avg(c.value) AS mean,
+       count(c.value) AS n, count(*) - count(c.value) AS left_out, any_value(m.direction) AS direction,
+       any_value(m.unit) AS unit, e.evalset_version, e.evalset_sha256, c.eval_id, e.created
+FROM item_scores c JOIN evals e ON e.eval_id = c.eval_id
+LEFT JOIN metrics m ON m.eval_id = c.eval_id AND m.metric = c.metric
+GROUP BY ALL;
+COMMENT ON VIEW leaderboard IS 'mean per evaluation, metric and split; left_out counts items without a usable value';
+"""
+
 # Only ever added to: the number of a migration is its place, counted from 1.
-MIGRATIONS = (TABLES, VIEWS)
+MIGRATIONS = (TABLES, VIEWS, RICHER)
 
 
 def open_build(path: Path) -> duckdb.DuckDBPyConnection:

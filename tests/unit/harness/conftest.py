@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.cli import _one_line, app
+from harness.cli import app, one_line
 from harness.core.fingerprint import folder_sha256
 from harness.core.journal import Journal
 from harness.core.paths import Lab
@@ -201,7 +201,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     def ratchet(*arguments: object) -> Outcome:
         capsys.readouterr()
         try:
-            code = _one_line(lambda: app([str(argument) for argument in arguments]))
+            code = one_line(lambda: app([str(argument) for argument in arguments]))
         except SystemExit as ended:
             code = int(ended.code or 0)
         printed = capsys.readouterr()

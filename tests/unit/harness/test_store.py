@@ -45,6 +45,9 @@ WHEN = "2026-11-20T10:00:00+00:00"
 BASE, ADAPTER = "b" * 64, "a" * 64
 
 
+CHRF = MetricInfo(unit="points", chance=2.5)
+
+
 # --- a lab, written as the stages write it ----------------------------------------------------------------------
 
 
@@ -56,11 +59,14 @@ def subject(run_id: str = "r-1") -> Subject:
 
 
 def item(number: int, split: str = "release", value: float | None = 0.5, bucket: Any = "scored") -> ItemResult:
-    scores = {} if bucket == "errored" else {"chrf": Score(value=value, explanation="why", extracted="x")}
+    scores = (
+        {} if bucket == "errored" else {"chrf": Score(value=value, explanation="why", extracted="x", parts=[1.0, 2.0])}
+    )
     return ItemResult(
         item_id=f"i{number}", split=split, cluster=f"c{number // 2}", bucket=bucket, scores=scores,
         prompt_sha256="0" * 64, prompt="Say it: { I }", answer="I.\n\u0000é😀", finish_reason="stop", prompt_tokens=3,
         completion_tokens=2, latency_s=0.25, error="timed out" if bucket == "errored" else None,
+        thinking="hm", samples=["I.", "Me."], tool_calls=[{"name": "say"}],
     )  # fmt: skip
 
 
@@ -78,7 +84,7 @@ def add_eval(lab: Lab, eval_id: str, segments: list[list[ItemResult]], held: dic
     found = list(first.values())
     EvalRecord(
         eval_id=eval_id, kind="business", subject=subject(), evalset="aac", evalset_version="1",
-        evalset_sha256="e" * 64, metrics={"chrf": MetricInfo(unit="points")}, decoding={"temperature": 0},
+        evalset_sha256="e" * 64, metrics={"chrf": CHRF}, decoding={"temperature": 0},
         engine={"vllm": "0.32.0"}, counts=held or {bucket: found.count(bucket) for bucket in found}, journals=names,
         seconds=1.5, versions={"ratchet": "0.1.0"}, created=WHEN,
     ).write(folder / "eval.json")  # fmt: skip
@@ -254,7 +260,7 @@ def test_subject_scores_by_hand(full: Lab) -> None:
     assert release.values == {"i0": 0.5}
     assert release.clusters == {"i0": "c0", "i1": "c0", "i3": "c1"}
     assert release.counts == {"scored": 2, "errored": 1}
-    assert release.info == MetricInfo(direction="up", unit="points")
+    assert release.info == CHRF
     assert release.subject == subject()
     assert release.evalset_sha256 == "e" * 64
 
