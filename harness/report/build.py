@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from pydantic import Field
 
-from harness.core.errors import EvaluationError
 from harness.core.records import MetricInfo, PlanRecord, Record, Subject, SubjectScores, Verdict, now
 from harness.gate import (
     CHOOSING_SPLIT,
@@ -16,22 +14,31 @@ from harness.gate import (
     Comparison,
     GateResult,
     Row,
-    choose_best,
     compare,
     judge,
+    judge_all,
     metrics_of,
+    own_interval,
 )
+from harness.gate.verdict import Comparators
+from harness.report.beyond import Optimism, Recipe, Repeat, optimism, recipes, repeats
+from harness.report.evidence import Cast, Evidence, Excluded, Role, cast_of, choose, comparators_of, resolve
 from harness.spec import Gate
-from harness.stats import Interval, mean_interval
+from harness.stats import ALPHA, Interval, alpha_at
+from harness.stats.looks import MOST_LOOKS
 
-Role = Literal["candidate", "incumbent", "baseline"]
-NO_INCUMBENT = "there is no incumbent yet"
+NOT_CHOSEN = f"not chosen on {CHOOSING_SPLIT}; gate.decide: all tests every candidate"
+SPENT = (
+    f"this version of the release split was decided on {MOST_LOOKS} times, which spends its error budget; a further "
+    "verdict needs new release items"
+)
 
 
 class CandidateReport(Record):
     """One candidate: the gate's verdict with its rows, and every comparison on `release`, the gate's or not.
 
-    `chosen`: the one to look at first, best by the primary on `dev`. `verdict` is None without a gate.
+    `chosen`: best by the primary on `dev` (of those that ship, where every candidate is tested). `verdict` is None
+    without a gate, and for those not chosen unless the gate says `decide: all`; then `reason` says so.
     """
 
     candidate: str
@@ -75,56 +82,15 @@ class Report(Record):
     )
     candidates: list[CandidateReport]
     boards: list[Board]
+    optimism: list[Optimism] = Field([])
+    recipes: list[Recipe] = Field([])
+    repeats: list[Repeat] = Field([])
+    look: int = Field(1, description="which look at this version of the release split this is")
+    alpha: float | None = Field(ALPHA, description="one-sided error of the verdict; None: the split's budget is spent")
+    advisory: str | None = Field(None, description="why a gate that could not be decided was used: gate.overrule")
+    excluded: dict[str, int] = Field({}, description="items left out as found in training data, by evalset")
     notes: list[str]
     created: str
-
-
-class Evidence:
-    """Scores by subject, metric and split. Two evaluations of one and the same thing are refused."""
-
-    def __init__(self, scores: Iterable[SubjectScores]) -> None:
-        self.subjects: dict[str, Subject] = {}
-        self._found: dict[tuple[str, str, str], SubjectScores] = {}
-        for one in scores:
-            identity = one.subject.identity
-            self.subjects.setdefault(identity, one.subject)
-            known = self._found.setdefault((identity, one.metric, one.split), one)
-            if known.eval_id != one.eval_id:
-                raise EvaluationError(
-                    f"{one.subject.label} has two evaluations of {one.metric}: {known.eval_id} and {one.eval_id}",
-                    "report those of one plan",
-                )
-
-    def metrics(self, first: Sequence[str]) -> list[str]:
-        """Every metric there is, those named `first` in front."""
-        found = {metric for _, metric, _ in self._found}
-        return [*(metric for metric in first if metric in found), *sorted(found - set(first))]
-
-    def get(self, identity: str, metric: str, split: str) -> SubjectScores | None:
-        return self._found.get((identity, metric, split))
-
-    def of(self, identity: str, split: str) -> dict[str, SubjectScores]:
-        """metric -> scores of one subject on one split."""
-        return {metric: one for (who, metric, at), one in self._found.items() if (who, at) == (identity, split)}
-
-    def on(self, identities: Iterable[str], metric: str, split: str) -> list[SubjectScores]:
-        """The scores of those subjects that have any, in the order given."""
-        found = (self.get(identity, metric, split) for identity in identities)
-        return [one for one in found if one is not None]
-
-
-@dataclass(frozen=True)
-class Cast:
-    """Who plays which part, as identities, in the order in which the subjects were given."""
-
-    candidates: list[str]
-    baselines: list[str]
-    incumbent: str | None
-
-    def role(self, identity: str) -> Role:
-        if identity in self.candidates:
-            return "candidate"
-        return "incumbent" if identity == self.incumbent else "baseline"
 
 
 def build_report(
@@ -133,25 +99,27 @@ def build_report(
     gate: Gate | None,
     incumbent: Subject | None = None,
     candidates: Sequence[Subject] | None = None,
+    *,
+    look: int = 1,
+    advisory: str | None = None,
+    exclude: Excluded | None = None,
 ) -> Report:
-    """Compare every candidate with every other subject on `release`, judge each, and point at the one chosen on `dev`.
+    """Compare every candidate with every other subject on `release`, choose one on `dev`, and judge it (or all).
 
     `incumbent`: what the alias serves now; None: nothing yet. `candidates`: by default what the plan's runs made.
+    `look`: which look at this version of the release split this is; see harness.stats.looks. `advisory`: why the
+    verdict is only advice. `exclude`: 'aac' or 'lm_eval/tiny' -> items found in training data: no figure rests on them,
+    and each comparison also says what it would be with them.
     Raises EvaluationError where the plan has no candidate or one thing was evaluated twice.
     """
-    evidence = Evidence(scores)
-    cast = _cast(plan, evidence, incumbent, candidates)
-    chosen, notes = _choose(gate, evidence, cast)
-    reports = []
-    for identity in cast.candidates:
-        result = _judge(gate, evidence, cast, identity, notes) if gate else None
-        reports.append(_candidate(evidence, cast, gate, identity, result, chosen == identity))
-    first = next((report for report in reports if report.chosen), None)
-    verdict: Verdict | None = None
-    reason = "no gate: nothing is decided"
-    if gate:
-        verdict = first.verdict if first else "INVALID"
-        reason = first.reason if first else f"no candidate could be chosen on {CHOOSING_SPLIT}"
+    evidence = Evidence(scores, exclude)
+    cast = cast_of(plan, evidence, incumbent, candidates)
+    desk = _Desk(gate, evidence, cast, alpha_at(look), advisory)
+    chosen, results = desk.decide()
+    reports = [_candidate(desk, identity, results.get(identity), chosen == identity) for identity in cast.candidates]
+    verdict, reason = _verdict(gate, next((report for report in reports if report.chosen), None))
+    others = desk.rivals(chosen or cast.candidates[0])
+    primary = gate.primary.metric if gate else ""
     return Report(
         plan_id=plan.plan_id,
         name=plan.name,
@@ -161,102 +129,89 @@ def build_report(
         incumbent_sha256=incumbent.adapter_sha256 if incumbent else None,
         candidates=reports,
         boards=_boards(evidence, cast, metrics_of(gate) if gate else []),
-        notes=list(dict.fromkeys(notes)),
+        optimism=optimism(evidence, primary, chosen, others) if chosen else [],
+        recipes=recipes(plan, evidence, primary, others),
+        repeats=repeats(evidence),
+        look=look,
+        alpha=alpha_at(look),
+        advisory=advisory,
+        excluded={name: len(items) for name, items in (exclude or {}).items() if items},
+        notes=list(dict.fromkeys(desk.notes)),
         created=now(),
     )
 
 
-def _cast(
-    plan: PlanRecord, evidence: Evidence, incumbent: Subject | None, candidates: Sequence[Subject] | None
-) -> Cast:
-    runs = {job.run_id for job in plan.runs}
-    if candidates is None:
-        candidates = [subject for subject in evidence.subjects.values() if subject.run_id in runs]
-    evidence.subjects |= {subject.identity: subject for subject in candidates}
-    named = list(dict.fromkeys(subject.identity for subject in candidates))
-    if not named:
-        raise EvaluationError(f"plan {plan.plan_id} has no evaluated candidate", "run `ratchet run` first")
-    rest = [identity for identity in evidence.subjects if identity not in named]
-    return Cast(named, rest, incumbent.identity if incumbent else None)
-
-
-def _choose(gate: Gate | None, evidence: Evidence, cast: Cast) -> tuple[str | None, list[str]]:
-    """Identity of the candidate to look at first, and what a reader must know of the choice."""
-    if len(cast.candidates) == 1:
-        return cast.candidates[0], []
+def _verdict(gate: Gate | None, chosen: CandidateReport | None) -> tuple[Verdict | None, str]:
     if gate is None:
-        return None, []
-    metric = gate.primary.metric
-    found = evidence.on(cast.candidates, metric, CHOOSING_SPLIT)
-    without = len(cast.candidates) - len(found)
-    notes = [f"{without} of {len(cast.candidates)} candidates have no {metric} on {CHOOSING_SPLIT}"] if without else []
-    try:
-        return choose_best(found).subject.identity, notes
-    except EvaluationError as error:
-        return None, [*notes, f"no candidate could be chosen: {error.problem}"]
+        return None, "no gate: nothing is decided"
+    if chosen is None:
+        return "INVALID", f"no candidate could be chosen on {CHOOSING_SPLIT}"
+    return chosen.verdict, chosen.reason
 
 
-def _judge(gate: Gate, evidence: Evidence, cast: Cast, identity: str, notes: list[str]) -> GateResult:
-    """The gate's verdict on one candidate; adds to `notes` who the comparators are."""
-    names = {*gate.primary.better_than, *(name for rail in gate.guardrails for name in rail.against), "base"}
-    comparators: dict[str, Mapping[str, SubjectScores] | None] = {}
-    for name in sorted(names):
-        if name == "incumbent" and cast.incumbent in (None, identity):
-            comparators[name] = None
-            notes.append(
-                f"{evidence.subjects[identity].label} is the incumbent itself" if cast.incumbent else NO_INCUMBENT
-            )
-            continue
-        found = _resolve(name, gate, evidence, cast, identity, notes)
-        comparators[name] = evidence.of(found, DECIDING_SPLIT) if found else {}
-    return judge(gate, evidence.of(identity, DECIDING_SPLIT), comparators)
+@dataclass(frozen=True)
+class _Desk:
+    """What is needed to decide: the gate, the evidence, who is who, and at which level (None: no look is left)."""
+
+    gate: Gate | None
+    evidence: Evidence
+    cast: Cast
+    alpha: float | None
+    advisory: str | None
+    notes: list[str] = field(default_factory=list)
+
+    def decide(self) -> tuple[str | None, dict[str, GateResult]]:
+        """(the chosen candidate, the verdicts of those that were judged), by identity."""
+        if self.gate is None or self.gate.decide == "chosen":
+            chosen = self._choose(self.cast.candidates)
+            if self.gate is None or chosen is None:
+                return chosen, {}
+            return chosen, {chosen: self._said(judge(self.gate, *self._case(self.gate, chosen), self._level()))}
+        cases = {identity: self._case(self.gate, identity) for identity in self.cast.candidates}
+        results = judge_all(self.gate, cases, self._level())
+        shipping = [identity for identity, result in results.items() if result.verdict == "SHIP"]
+        count = len(results)
+        self.notes.append(f"{count} candidates were tested on {DECIDING_SPLIT}, with Holm's correction for {count}")
+        chosen = self._choose(shipping or self.cast.candidates)
+        return chosen, {identity: self._said(result) for identity, result in results.items()}
+
+    def rivals(self, identity: str) -> list[str]:
+        """Identities of the base and of what the primary is compared with, for one candidate."""
+        if self.gate is None:
+            return []
+        names = dict.fromkeys(["base", *self.gate.primary.better_than])
+        found = [resolve(name, self.gate, self.evidence, self.cast, identity, []) for name in names]
+        return [other for other in dict.fromkeys(found) if other is not None]
+
+    def _choose(self, candidates: Sequence[str]) -> str | None:
+        chosen, notes = choose(self.gate, self.evidence, candidates)
+        self.notes.extend(notes)
+        return chosen
+
+    def _level(self) -> float:
+        """Bounds are still shown when no look is left: those of the last one."""
+        return self.alpha or alpha_at(MOST_LOOKS) or ALPHA
+
+    def _case(self, gate: Gate, identity: str) -> tuple[dict[str, SubjectScores], Comparators]:
+        comparators = comparators_of(gate, self.evidence, self.cast, identity, self.notes)
+        return self.evidence.of(identity, DECIDING_SPLIT), comparators
+
+    def _said(self, result: GateResult) -> GateResult:
+        """The verdict as it may be said: not SHIP when no look is left, and called advice where it is."""
+        if self.alpha is None and result.verdict == "SHIP":
+            result = result.model_copy(update={"verdict": "INCONCLUSIVE", "reason": f"{SPENT} ({result.reason})"})
+        if self.advisory:
+            reason = f"advisory, as the gate was overruled ({self.advisory}): {result.reason}"
+            result = result.model_copy(update={"reason": reason})
+        return result
 
 
-def _resolve(name: str, gate: Gate, evidence: Evidence, cast: Cast, identity: str, notes: list[str]) -> str | None:
-    """Identity behind a comparator's name: incumbent, base, best_baseline, or the label of a baseline."""
-    if name == "incumbent":
-        return cast.incumbent
-    if name == "base":
-        return _base_of(evidence, identity)
-    if name == "best_baseline":
-        return _best_baseline(gate, evidence, cast, notes)
-    return next((other for other in cast.baselines if evidence.subjects[other].label == name), None)
-
-
-def _base_of(evidence: Evidence, identity: str) -> str | None:
-    """The candidate's own base, as it is: without examples in front."""
-    mine = evidence.subjects[identity].base_sha256
-    for other, subject in evidence.subjects.items():
-        if subject.kind == "base" and subject.prompting.kind == "zero_shot" and subject.base_sha256 == mine:
-            return other
-    return None
-
-
-def _best_baseline(gate: Gate, evidence: Evidence, cast: Cast, notes: list[str]) -> str | None:
-    """Best by the primary on `dev`. An incumbent that the primary is compared with anyway does not take the place."""
-    apart = cast.incumbent if "incumbent" in gate.primary.better_than else None
-    eligible = [identity for identity in cast.baselines if identity != apart]
-    found = evidence.on(eligible, gate.primary.metric, CHOOSING_SPLIT)
-    try:
-        # A baseline without dev scores might have been the best one: then there is no fair choice, unless it is alone.
-        if len(eligible) != 1 and len(found) < len(eligible):
-            raise EvaluationError(f"{len(eligible) - len(found)} baselines have no scores on {CHOOSING_SPLIT}")
-        best = eligible[0] if len(eligible) == 1 else choose_best(found).subject.identity
-    except EvaluationError as error:
-        notes.append(f"no best_baseline: {error.problem}")
-        return None
-    notes.append(f"best_baseline is {evidence.subjects[best].label}, chosen on {CHOOSING_SPLIT}")
-    return best
-
-
-def _candidate(
-    evidence: Evidence, cast: Cast, gate: Gate | None, identity: str, result: GateResult | None, chosen: bool
-) -> CandidateReport:
-    comparisons = []
+def _candidate(desk: _Desk, identity: str, result: GateResult | None, chosen: bool) -> CandidateReport:
+    evidence, gate, comparisons = desk.evidence, desk.gate, []
     for metric in evidence.metrics(metrics_of(gate) if gate else []):
         mine = evidence.get(identity, metric, DECIDING_SPLIT)
-        others = evidence.on(cast.baselines, metric, DECIDING_SPLIT)
-        comparisons += [compare(mine, other) for other in others] if mine else []
+        others = evidence.on(desk.cast.baselines, metric, DECIDING_SPLIT)
+        comparisons += [evidence.with_excluded(compare(mine, other)) for other in others] if mine else []
     subject = evidence.subjects[identity]
     return CandidateReport(
         candidate=subject.label,
@@ -264,10 +219,16 @@ def _candidate(
         identity=identity,
         chosen=chosen,
         verdict=result.verdict if result else None,
-        reason=result.reason if result else "",
-        rows=result.rows if result else [],
+        reason=result.reason if result else NOT_CHOSEN if gate else "",
+        rows=[_with_excluded(evidence, row) for row in result.rows] if result else [],
         comparisons=comparisons,
     )
+
+
+def _with_excluded(evidence: Evidence, row: Row) -> Row:
+    if row.comparison is None:
+        return row
+    return row.model_copy(update={"comparison": evidence.with_excluded(row.comparison)})
 
 
 def _boards(evidence: Evidence, cast: Cast, first: Sequence[str]) -> list[Board]:
@@ -284,7 +245,4 @@ def _boards(evidence: Evidence, cast: Cast, first: Sequence[str]) -> list[Board]
 
 
 def _board_row(scores: SubjectScores, role: Role) -> BoardRow:
-    items = [item for item in sorted(scores.values) if item in scores.clusters]
-    groups = [scores.clusters[item] for item in items]
-    mean = mean_interval([scores.values[item] for item in items], groups, scores.info.unit)
-    return BoardRow(subject=scores.subject.label, role=role, mean=mean, counts=scores.counts)
+    return BoardRow(subject=scores.subject.label, role=role, mean=own_interval(scores), counts=scores.counts)

@@ -1,4 +1,4 @@
-"""Intervals that can be believed on small, clustered evalsets, and how many items a margin needs. Pure.
+"""Intervals that can be believed on small, clustered evalsets. Pure.
 
 Items of one cluster (turns of one dialogue, questions on one passage) are not independent. A mean's variance is
 therefore summed over clusters with the CR2 correction, and its t quantile takes Bell and McCaffrey's degrees of freedom
@@ -15,21 +15,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.core.errors import EvaluationError
 from harness.core.records import Direction, Record
+from harness.stats.numbers import (
+    CONFIDENCE,
+    Floats,
+    Integers,
+    all_single,
+    cluster_index,
+    finite,
+    in_step,
+    t_quantile,
+    unit_range,
+    z_quantile,
+)
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.intp]
 Bound = Callable[[float], tuple[float, float]]
 
-CONFIDENCE = 0.95  # two-sided; each bound alone is a one-sided 97.5 % bound
-POWER = 0.8
-UNIT_RANGE = {"share": (0.0, 1.0), "points": (0.0, 100.0)}
 # Below this many clusters with a difference the sandwich estimate covers 30 to 90 % (simulated); the bound covers 96 %.
 FEW_CLUSTERS = 10
 BISECTIONS = 60  # halvings of [-1, 1]: down to rounding error
@@ -74,21 +79,15 @@ def paired_difference(
     - 'none': fewer than two items or two clusters, or nothing known of a range that it needs.
     `discordant` counts items with a ≠ b. Raises EvaluationError for a value that is not finite.
     """
-    a, b = _finite(values_a), _finite(values_b)
-    _in_step(len(a), len(b), len(clusters))
+    a, b = finite(values_a), finite(values_b)
+    in_step(len(a), len(b), len(clusters))
     difference = a - b if direction == "up" else b - a
-    index = _cluster_index(clusters)
-    low, high = _range(np.concatenate([a, b]), unit)
-    exact = "tango" if _binary(a, low, high) and _binary(b, low, high) and _all_single(index) else None
-
-    def bound(items: float) -> tuple[float, float]:
-        per_item = items / len(difference) / (high - low)
-        gains, losses = difference.clip(min=0).sum() * per_item, -difference.clip(max=0).sum() * per_item
-        lower, upper = tango(gains, losses, items, confidence)
-        return lower * (high - low), upper * (high - low)
+    index = cluster_index(clusters)
+    low, high = unit_range(np.concatenate([a, b]), unit)
+    exact = "tango" if _binary(a, low, high) and _binary(b, low, high) and all_single(index) else None
 
     discordant = int((difference != 0).sum())
-    return _interval(difference, index, discordant, exact, bound if high > low else None, confidence)
+    return _interval(difference, index, discordant, exact, flip_bound(difference, high - low, confidence), confidence)
 
 
 def mean_interval(
@@ -98,24 +97,39 @@ def mean_interval(
 
     `discordant` counts items whose value is not the commonest one.
     """
-    array = _finite(values)
-    _in_step(len(array), len(clusters))
-    index = _cluster_index(clusters)
-    low, high = _range(array, unit)
-    exact = "wilson" if _binary(array, low, high) and _all_single(index) else None
+    array = finite(values)
+    in_step(len(array), len(clusters))
+    index = cluster_index(clusters)
+    low, high = unit_range(array, unit)
+    exact = "wilson" if _binary(array, low, high) and all_single(index) else None
 
     def bound(items: float) -> tuple[float, float]:
         share = float(array.mean() - low) / (high - low)
         lower, upper = wilson(share * items, items, confidence)
         return low + lower * (high - low), low + upper * (high - low)
 
-    discordant = int(_uncommon(array).sum())
+    discordant = int(uncommon(array).sum())
     return _interval(array, index, discordant, exact, bound if high > low else None, confidence)
+
+
+def flip_bound(difference: Floats, width: float, confidence: float = CONFIDENCE) -> Bound | None:
+    """Tango's interval for these gains and losses, each counted as its share of the unit's `width`, as a function of
+    how many independent items they are worth. None where the unit has no width."""
+    if width <= 0:
+        return None
+
+    def bound(items: float) -> tuple[float, float]:
+        per_item = items / len(difference) / width
+        gains, losses = difference.clip(min=0).sum() * per_item, -difference.clip(max=0).sum() * per_item
+        lower, upper = tango(gains, losses, items, confidence)
+        return lower * width, upper * width
+
+    return bound
 
 
 def wilson(successes: float, items: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Wilson's score interval for a proportion; counts may be fractions. `items` > 0."""
-    z = _z(confidence)
+    z = z_quantile(confidence)
     share, shrink = successes / items, 1 + z * z / items
     middle = (share + z * z / (2 * items)) / shrink
     half = z / shrink * math.sqrt(max(share * (1 - share), 0.0) / items + z * z / (4 * items * items))
@@ -125,75 +139,31 @@ def wilson(successes: float, items: float, confidence: float = CONFIDENCE) -> tu
 
 def tango(gains: float, losses: float, items: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Tango's (1998) score interval for (gains − losses)/items of paired binary outcomes; counts may be fractions."""
-    z = _z(confidence)
+    z = z_quantile(confidence)
 
-    def score(delta: float) -> float:
-        # The loss rate that is likeliest if the true difference is delta (the larger root of Tango's quadratic).
-        linear = -gains - losses + (2 * items - gains + losses) * delta
-        rate = (math.sqrt(max(linear**2 + 8 * items * losses * delta * (1 - delta), 0.0)) - linear) / (4 * items)
-        variance = items * (2 * rate + delta * (1 - delta))
-        excess = gains - losses - items * delta
-        if variance > 0:
-            return excess / math.sqrt(variance)
-        return math.copysign(math.inf, excess) if excess else 0.0
-
-    def solve(target: float) -> float:  # score falls as delta grows
+    def solve(target: float) -> float:  # the score falls as the difference grows
         left, right = -1.0, 1.0
         for _ in range(BISECTIONS):
             middle = (left + right) / 2
-            left, right = (middle, right) if score(middle) > target else (left, middle)
+            left, right = (middle, right) if tango_score(gains, losses, items, middle) > target else (left, middle)
         return (left + right) / 2
 
     return solve(z), solve(-z)
 
 
-# --- how many items ---------------------------------------------------------------------------------------------
+def tango_score(gains: float, losses: float, items: float, difference: float) -> float:
+    """Tango's (1998) statistic for a true difference of `difference`: standard normal if that is the truth.
 
-
-def items_needed(spread: float, distance: float, power: float = POWER, confidence: float = CONFIDENCE) -> int:
-    """Items for the lower bound to clear a line that lies `distance` below the true difference.
-
-    `spread` is the standard deviation of the paired differences (`flip_spread` for a binary metric), same unit.
+    The interval holds every difference whose score lies between -z and z. At a difference of 0 it is McNemar's.
     """
-    return math.ceil(((_z(confidence) + NormalDist().inv_cdf(power)) * spread / distance) ** 2)
-
-
-def chance_to_clear(items: int, spread: float, distance: float, confidence: float = CONFIDENCE) -> float:
-    """Power: how often `items` items clear that line. A gate ships as often as all of its rows clear together."""
-    if spread == 0:
-        return 1.0 if distance > 0 else 0.0
-    return NormalDist().cdf(distance * math.sqrt(items) / spread - _z(confidence))
-
-
-def flip_spread(flips: float, difference: float = 0.0) -> float:
-    """Standard deviation of a binary paired difference with this share of items flipping and this mean."""
-    return math.sqrt(max(flips - difference**2, 0.0))
-
-
-def items_to_settle(interval: Interval, line: float) -> int | None:
-    """Roughly how many items like these settle on which side of `line` the difference lies, if it stays as estimated.
-
-    80 % power, from the width observed (clusters and all), two significant digits. None where the estimate lies on
-    the line or there is no interval.
-    """
-    if interval.estimate is None or interval.low is None or interval.high is None or interval.estimate == line:
-        return None
-    reach = (interval.high - interval.low) / 2
-    stretch = 1 + NormalDist().inv_cdf(POWER) / _z(interval.confidence)
-    needed = interval.items * (reach * stretch / abs(interval.estimate - line)) ** 2
-    return int(float(f"{max(needed, interval.items):.1e}"))
-
-
-# --- numbers as people read them --------------------------------------------------------------------------------
-
-
-def figures(*values: float, sign: bool = False) -> list[str]:
-    """The numbers with one count of decimals: three significant digits for the largest, four decimals at most."""
-    largest = max((abs(value) for value in values), default=0.0)
-    decimals = 2 - math.floor(math.log10(largest)) if largest > 0 else 0
-    decimals = min(max(decimals, 0), 4)
-    # Adding 0.0 turns a rounded -0.0 into 0.0.
-    return [f"{round(value, decimals) + 0.0:{'+' if sign else ''}.{decimals}f}" for value in values]
+    # The loss rate that is likeliest at this difference (the larger root of Tango's quadratic).
+    linear = -gains - losses + (2 * items - gains + losses) * difference
+    root = math.sqrt(max(linear**2 + 8 * items * losses * difference * (1 - difference), 0.0))
+    variance = items * ((root - linear) / (2 * items) + difference * (1 - difference))
+    excess = gains - losses - items * difference
+    if variance > 0:
+        return excess / math.sqrt(variance)
+    return math.copysign(math.inf, excess) if excess else 0.0
 
 
 # --- inside -----------------------------------------------------------------------------------------------------
@@ -224,19 +194,19 @@ def _interval(
         note = "every value is the same and the unit has no range, so nothing bounds what was not seen"
         return none.model_copy(update={"note": note})
     sizes = np.bincount(index).astype(np.float64)
-    error, freedom = _cr2(values, index, sizes)
-    reach = error * _t(freedom, confidence)
+    error, freedom = cr2(values, index, sizes)
+    reach = error * t_quantile(freedom, confidence)
     low, high, method = mean - reach, mean + reach, "cr2"
     if exact:
         (low, high), method = bound(len(values)), exact
-    elif _few(_uncommon(values), index):
+    elif few(uncommon(values), index):
         lower, upper = bound(float(sizes.sum() ** 2 / (sizes**2).sum()))
         low, high, method = min(low, lower), max(high, upper), "cr2+bound"
     found = {"low": low, "high": high, "standard_error": error, "degrees_of_freedom": freedom, "method": method}
     return none.model_copy(update=found)
 
 
-def _cr2(values: Floats, index: Integers, sizes: Floats) -> tuple[float, float]:
+def cr2(values: Floats, index: Integers, sizes: Floats) -> tuple[float, float]:
     """(standard error, degrees of freedom) of the plain mean, clusters by `index`, `sizes` their item counts.
 
     With N items, cluster sums T of the residuals and leverages h = n/N: V = Σ T²/(1 − h) / N², and under independent
@@ -251,7 +221,7 @@ def _cr2(values: Floats, index: Integers, sizes: Floats) -> tuple[float, float]:
     return math.sqrt(variance), float(freedom)
 
 
-def _uncommon(values: Floats) -> npt.NDArray[np.bool_]:
+def uncommon(values: Floats) -> npt.NDArray[np.bool_]:
     """Which values are not the commonest one."""
     if not len(values):
         return np.zeros(0, dtype=bool)
@@ -259,51 +229,10 @@ def _uncommon(values: Floats) -> npt.NDArray[np.bool_]:
     return np.asarray(values != found[times.argmax()])
 
 
-def _few(uncommon: npt.NDArray[np.bool_], index: Integers) -> bool:
-    clusters_with = len(np.unique(index[uncommon]))
+def few(unlike: npt.NDArray[np.bool_], index: Integers) -> bool:
+    clusters_with = len(np.unique(index[unlike]))
     return clusters_with < FEW_CLUSTERS and 2 * clusters_with <= int(index.max()) + 1
-
-
-def _range(values: Floats, unit: str) -> tuple[float, float]:
-    """Ends of the unit's range, stretched where values lie outside it; (0, 0) if nothing is known."""
-    low, high = UNIT_RANGE.get(unit, (math.inf, -math.inf))
-    if not len(values):
-        return 0.0, 0.0
-    return min(low, float(values.min())), max(high, float(values.max()))
 
 
 def _binary(values: Floats, low: float, high: float) -> bool:
     return bool(np.isin(values, (low, high)).all())
-
-
-def _all_single(index: Integers) -> bool:
-    return len(index) > 0 and int(index.max()) + 1 == len(index)
-
-
-def _cluster_index(clusters: Sequence[str]) -> Integers:
-    return np.unique(np.asarray(clusters, dtype=object).astype(str), return_inverse=True)[1].astype(np.intp)
-
-
-def _finite(values: Sequence[float]) -> Floats:
-    array = np.asarray(values, dtype=np.float64)
-    if not np.isfinite(array).all():
-        raise EvaluationError(
-            f"value {int(np.argmin(np.isfinite(array))) + 1} of {len(array)} is not a finite number",
-            "an item that cannot be scored has no value; leave it out and count it",
-        )
-    return array
-
-
-def _in_step(*lengths: int) -> None:
-    if len(set(lengths)) > 1:
-        raise EvaluationError(f"values and clusters do not pair up: {' and '.join(map(str, lengths))} of them")
-
-
-def _z(confidence: float) -> float:
-    return NormalDist().inv_cdf((1 + confidence) / 2)
-
-
-def _t(freedom: float, confidence: float) -> float:
-    from scipy.special import stdtrit  # 0.5 s to import: only when an interval is really asked for
-
-    return float(stdtrit(freedom, (1 + confidence) / 2))

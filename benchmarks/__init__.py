@@ -1,0 +1,1 @@
+"""Measurements that are worth repeating: `python -m benchmarks.NAME [--quick] [--format json]`."""
