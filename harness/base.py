@@ -83,8 +83,8 @@ def _hub_snapshot(source: str) -> Path:
         ) from None
 
 
-def _header(path: Path) -> dict[str, Any]:
-    """The JSON header of a safetensors file: tensor name -> dtype and shape."""
+def header(path: Path) -> dict[str, Any]:
+    """The JSON header of a safetensors file: tensor name -> dtype, shape and data_offsets. InputError if it is none."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         try:
@@ -100,7 +100,7 @@ def _count(weights: list[Path]) -> tuple[int, int]:
     """(values, bytes) over all weight files."""
     values = size = 0
     for path in weights:
-        for name, tensor in _header(path).items():
+        for name, tensor in header(path).items():
             if name != "__metadata__":
                 count = 1
                 for dimension in tensor["shape"]:

@@ -115,18 +115,22 @@ def format_of(columns: set[str], where: str) -> str:
     )
 
 
-def read_json_lines(path: Path) -> Iterator[tuple[int, Row]]:
-    """(line number, object) of every line that is not blank. InputError names file and line."""
+def read_json_lines(path: Path, finite: bool = True) -> Iterator[tuple[int, Row]]:
+    """(line number, object) of every line that is not blank. InputError names file and line.
+
+    `finite` refuses NaN and half characters too, which no text or setting may hold; scores of other tools may.
+    """
     with _readable(path), path.open(encoding=UTF_8) as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                yield number, _json_object(path, number, line)
+                yield number, _json_object(path, number, line, finite)
 
 
-def _json_object(path: Path, number: int, line: str) -> Row:
+def _json_object(path: Path, number: int, line: str, finite: bool) -> Row:
     try:
         value = json.loads(line)
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        if finite:
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path}:{number}: not JSON ({error.msg} at column {error.colno})", "one JSON object per line"
@@ -165,11 +169,11 @@ def _readable(path: Path) -> Iterator[None]:
         ) from None
 
 
-def raw_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """(line number, row) of a .jsonl or .csv file."""
+def raw_rows(path: Path, finite: bool = True) -> Iterator[tuple[int, Row]]:
+    """(line number, row) of a .jsonl or .csv file; `finite` as in `read_json_lines`."""
     if path.suffix not in (".jsonl", ".csv"):
         raise InputError(f"{path}: unknown kind of file", "use .jsonl (one JSON object per line) or .csv")
-    return _read_csv(path) if path.suffix == ".csv" else read_json_lines(path)
+    return _read_csv(path) if path.suffix == ".csv" else read_json_lines(path, finite)
 
 
 def inspect(path: Path, format: str | None = None, split: str = "train") -> DataRef:
@@ -186,11 +190,16 @@ def inspect(path: Path, format: str | None = None, split: str = "train") -> Data
 
 def load_rows(ref: DataRef) -> list[Row]:
     """Rows as chat turns, in file order. InputError if the file is no longer the one that was inspected."""
+    return [row for _, _, row in numbered_rows(ref)]
+
+
+def numbered_rows(ref: DataRef) -> Iterator[tuple[int, Row, Row]]:
+    """(line number, row as written, row as chat turns), one by one; InputError as `load_rows`, behind the last row."""
     path = Path(ref.path)
-    rows = [_convert(row, ref.format, f"{path}:{number}") for number, row in raw_rows(path)]
+    for number, row in raw_rows(path):
+        yield number, row, _convert(row, ref.format, f"{path}:{number}")
     if file_sha256(path) != ref.sha256:
         raise InputError(f"{path} changed since it was planned", "run the command again")
-    return rows
 
 
 def _convert(row: Row, format: str, where: str) -> Row:
@@ -230,8 +239,3 @@ def few_shot_turns(path: Path, shots: int) -> list[Turn]:
 def normalised(turns: list[Turn]) -> str:
     """What two prompts must share to count as the same: their words, whatever the case and spacing."""
     return "\n".join(" ".join(turn["content"].casefold().split()) for turn in turns)
-
-
-def prompts_of(ref: DataRef) -> set[str]:
-    """Normalised prompts of a training file, to find evaluation items among them."""
-    return {normalised(row["prompt"]) for row in load_rows(ref)}

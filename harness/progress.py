@@ -1,11 +1,13 @@
 """What a person sees while long work runs: lines and bars on a terminal, plain lines elsewhere.
 
-The pipeline tells a `Progress`; it never prints. Everything goes to stderr, so that stdout stays for results.
+The pipeline tells a `Progress`; it never prints. Progress goes to stderr, so that stdout stays for results.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -15,7 +17,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
+PIPED_WIDTH = 120  # columns where no terminal says how wide it is
 Advance = Callable[[int, str], None]  # (done so far, note)
+
+
+def results_console() -> Console:
+    """Where commands print results for people: stdout, as wide as the terminal."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH)
 
 
 class Progress:

@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from harness.core.errors import InputError, RatchetError
 from harness.core.paths import read_json, write_atomic
+from harness.core.process import die_with_parent
 from harness.core.records import BaseRef, DataRef
 from harness.data import load_rows
 from harness.train.encode import encode, for_base
@@ -100,6 +101,7 @@ def _log_probs(model: PeftModel, ids: list[int]) -> list[float | None]:
 
 def main(argv: list[str]) -> int:
     """Write one reference.json; returns the exit code."""
+    die_with_parent()
     try:
         job = read_json(Path(argv[1]))
         base = BaseRef.model_validate(job["base"])
