@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness.base import BaseInfo
 from harness.core.errors import InputError
 from harness.core.fingerprint import sha256_of, short_id
-from harness.core.records import DataRef, PlanRecord, Prompting, RunJob, Subject, now
+from harness.core.records import DataRef, Endpoint, PlanRecord, Prompting, RunJob, Subject, now
 from harness.data import Turn, few_shot_turns
-from harness.spec import Baseline, GridPoint, Spec
+from harness.spec import Baseline, EndpointSpec, GridPoint, Spec
 
 # What of the engine changes text; part of every eval_id.
 ENGINE_TEXT_KEYS = ("vllm", "dtype", "max_model_len")
@@ -50,7 +50,7 @@ def plan_record(spec: Spec, spec_path: Path, runs: list[RunJob], evalset_hashes:
     content = {
         "name": spec.name,  # the alias that the gate's incumbent stands for hangs on it
         "runs": [job.run_id for job in unique],
-        "subjects": spec.subjects,
+        "subjects": [one if isinstance(one, str) else one.model_dump(mode="json") for one in spec.subjects],
         "baselines": [baseline.model_dump(mode="json") for baseline in spec.baselines],
         "evaluate": spec.evaluate.model_dump(mode="json", exclude={"concurrency"}),
         "evalsets": evalset_hashes,
@@ -74,6 +74,25 @@ def base_subject(base: BaseInfo, model: str) -> Subject:
 def few_shot_subject(base: BaseInfo, model: str, baseline: Baseline, turns: list[Turn]) -> Subject:
     prompting = Prompting(kind="few_shot", shots=baseline.shots, examples_sha256=sha256_of(turns))
     return Subject(kind="base", label=baseline.label, model=model, base_sha256=base.ref.sha256, prompting=prompting)
+
+
+def prompted_subject(base: BaseInfo, model: str, baseline: Baseline, text_sha256: str) -> Subject:
+    """A base with a system prompt, or with contexts retrieved ahead of time; the hash is of what stands in front."""
+    kind: Literal["prompt", "retrieved"] = "prompt" if baseline.kind == "prompt" else "retrieved"
+    prompting = Prompting(kind=kind, text_sha256=text_sha256)
+    return Subject(kind="base", label=baseline.label, model=model, base_sha256=base.ref.sha256, prompting=prompting)
+
+
+def endpoint_subject(endpoint: EndpointSpec, label: str) -> Subject:
+    """Somebody's server. What it runs may change under its name: the evaluation's date is all that is known."""
+    found = Endpoint(**endpoint.model_dump())
+    sha256 = sha256_of([found.base_url, found.model])
+    return Subject(kind="endpoint", label=label, model=found.model, base_sha256=sha256, endpoint=found)
+
+
+def again(subject: Subject) -> Subject:
+    """The same subject for an A/A row: asked a second time, to show what the engine alone changes."""
+    return subject.model_copy(update={"label": f"{subject.label} (again)", "repeat": 1})
 
 
 def examples_for(baseline: Baseline, spec: Spec) -> list[Turn]:

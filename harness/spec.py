@@ -201,11 +201,24 @@ class LmEval(Model):
     limit: Annotated[int, Field(ge=1)] | None = None
 
 
+class EndpointSubject(Model):
+    """An endpoint to evaluate as a candidate."""
+
+    endpoint: EndpointSpec
+
+    @property
+    def label(self) -> str:
+        return f"endpoint {self.endpoint.model}"
+
+
 class Evaluate(Model):
     evalsets: list[str] = []
     lm_eval: LmEval | None = None
     concurrency: Annotated[int, Field(ge=1, le=512)] = 32
     repeat: bool = Field(True, description="A/A rows: base and one adapter are scored twice on the primary's evalset")
+    forgetting: Literal["auto", "off"] = Field(
+        "auto", description="auto: a gate without a guardrail on lm-eval or on `general` gets one on `general`"
+    )
 
 
 class Primary(Model):
@@ -240,12 +253,14 @@ class Gate(Model):
 class Spec(Model):
     name: str
     description: str = ""
-    base_model: str
+    base_model: str | None = Field(
+        None, description="a folder or a hub id; without one the first endpoint of `baselines` plays the base"
+    )
     train: Train | None = None
     grid: dict[str, Any] = {}
     baselines: list[Baseline] = [Baseline(kind="zero_shot"), Baseline(kind="few_shot", shots=4)]
-    subjects: list[str] = Field(
-        [], description="adapters to evaluate without training: NAME@ALIAS, NAME@vN or a run id"
+    subjects: list[str | EndpointSubject] = Field(
+        [], description="to evaluate without training: NAME@ALIAS, NAME@vN, a run id, or {endpoint: {base_url, model}}"
     )
     evaluate: Evaluate
     gate: Gate | None = None
@@ -265,6 +280,21 @@ class Spec(Model):
         if self.grid and self.train is None:
             raise ValueError("grid changes training, but there is no `train`")
         return self
+
+    @model_validator(mode="after")
+    def a_base_where_one_is_needed(self) -> Spec:
+        if self.base_model is None:
+            if self.train or self.evaluate.lm_eval or self.adapter_names:
+                raise ValueError("base_model is missing: training, lm-eval and adapters need one")
+            if not any(baseline.endpoint for baseline in self.baselines):
+                raise ValueError("base_model is missing: name one, or an endpoint among `baselines` in its place")
+        return self
+
+    @property
+    def adapter_names(self) -> list[str]:
+        """Every adapter that the spec names as a subject or a baseline."""
+        named = [*self.subjects, *(baseline.adapter for baseline in self.baselines)]
+        return [name for name in named if isinstance(name, str)]
 
 
 class GridPoint(Model):

@@ -40,15 +40,20 @@ def check(spec: SpecArgument, lab: LabOption = DEFAULT_LAB, format: FormatOption
 
 @app.command()
 def plan(spec: SpecArgument, lab: LabOption = DEFAULT_LAB, format: FormatOption = Format.text) -> None:
-    """Expand the grid into runs with their ids, and say which are done. Writes nothing."""
+    """Expand the grid into runs with their ids, say which are done, and what the gate can show. Trains nothing."""
+    from dataclasses import asdict
+
     from harness.pipeline import show
     from harness.pipeline.context import resolve
+    from harness.pipeline.gate_check import gate_findings
+    from harness.pipeline.power import gate_power
 
     context = resolve(Lab(lab), spec)
     if format is Format.json:
-        print_json(context.plan.model_dump(mode="json"))
+        power = asdict(gate_power(context, context.spec.gate)) if context.spec.gate else None
+        print_json({**context.plan.model_dump(mode="json"), "power": power})
     else:
-        show.plan(context)
+        show.plan(context, gate_findings(context))
 
 
 @app.command()

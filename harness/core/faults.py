@@ -22,8 +22,11 @@ WRITE_POINTS = (
     "store.publish",  # the published ratchet.duckdb
     "report.record",  # reports/<plan>.json
     "registry.record",  # registry/<name>.json
+    "registry.look",  # registry/looks/<evalset>.json: written before what was seen is shown
+    "registry.burn",  # registry/burned: opened release items, before they are shown
     "campaign.record",  # campaign.json, after its pairs
     "vote.event",  # one vote in its journal
+    "tag.event",  # one tag in its journal
 )
 
 

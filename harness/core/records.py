@@ -158,7 +158,7 @@ class MetricInfo(Record):
     direction: Direction = "up"
     unit: str = "share"
     aggregate: str = Field(
-        "mean", description="'mean' of item values, or a corpus statistic of `Score.parts`: 'bleu', …"
+        "mean", description="'mean' of item values, a corpus statistic of `Score.parts`: 'bleu', …, or 'ppi': see harness.ppi"
     )
     chance: float | None = Field(
         None, description="what guessing scores; None: not known, and the unit's lowest counts"
@@ -247,6 +247,7 @@ class SubjectScores(Record):
     parts: dict[str, list[float]] = Field({}, description="item id -> `Score.parts`, for a corpus metric")
     clusters: dict[str, str] = Field(description="item id -> cluster, for every item of the split")
     counts: dict[str, int] = Field(description="items per bucket")
+    problem: str = Field("", description="why these must not decide, whatever they say: a judge alone made them, …")
 
 
 # --- plan -------------------------------------------------------------------------------------------------------
@@ -348,3 +349,10 @@ class Vote(Record):
     shown_at: str
     at: str
     seconds: float | None = None
+
+    @property
+    def view(self) -> str:
+        """What the rater preferred, by answer and not by side: 'a', 'b', 'tie', 'both_bad' or 'skip'."""
+        if self.choice in ("left", "right"):
+            return "a" if (self.choice == "left") == (self.left == "a") else "b"
+        return self.choice

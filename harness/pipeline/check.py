@@ -3,42 +3,31 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import psutil
 
 from harness.base import chat_template, special_tokens
 from harness.core.errors import AdapterRefused, InputError
 from harness.core.paths import Lab
-from harness.data import load_rows, normalised, prompts_of
+from harness.data import load_rows
 from harness.estimate import inference_bytes, training_memory
-from harness.evalset import Evalset
 from harness.evaluate.scorers import self_check
+from harness.pipeline import contamination, judging
 from harness.pipeline.context import Context, resolve
-from harness.spec import Gate, Guardrail, Primary, Train
+from harness.pipeline.findings import Finding
+from harness.pipeline.gate_check import gate_findings
+from harness.pipeline.subjects import key_headers
+from harness.spec import Train
 from harness.train.arguments import check_job
 from serve.adapters import check_adapter
 
 GIB = 2**30
-# Spread of a paired difference, where no stored results tell it: 10 % of items flipping for a share, and what
-# sentence chrF differences showed on the quickstart's own dev items, in points.
-ASSUMED_SD = {"share": math.sqrt(0.10), "points": 25.0}
 # transformers' own tag around trained text; to show a row, the text inside is what counts
 GENERATION_TAG = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
-POWER_Z = 1.96 + 0.84  # two-sided 95 % interval, 80 % power
-
-
-@dataclass(frozen=True)
-class Finding:
-    level: Literal["error", "warning", "ok"]
-    topic: str
-    text: str
-    fix: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,8 +48,9 @@ def check(lab: Lab, spec_path: Path) -> Checked:
         *_refusals(context),
         *_arguments(context),
         *_evalsets(context),
-        *_contamination(context),
-        *_gate(context),
+        *_endpoints(context),
+        *contamination.findings(context),
+        *gate_findings(context),
         *_memory(context),
     ]
     return Checked(context, findings, _rendered(context))
@@ -102,6 +92,7 @@ def _evalsets(context: Context) -> list[Finding]:
     found = []
     for evalset in context.evalsets:
         self_check(evalset)
+        judging.facts_of(evalset)
         splits = [item.split for item in evalset.items]
         counts = ", ".join(f"{splits.count(split)} {split}" for split in ("tune", "dev", "release") if split in splits)
         found.append(
@@ -114,89 +105,16 @@ def _evalsets(context: Context) -> list[Finding]:
     return found
 
 
-def _contamination(context: Context) -> list[Finding]:
-    """Evaluation items whose prompt stands in the training data, word for word."""
-    refs = {ref.sha256: ref for job in context.plan.runs for ref in job.data}
-    trained = set().union(*(prompts_of(ref) for ref in refs.values())) if refs else set()
+def _endpoints(context: Context) -> list[Finding]:
+    """Keys of the endpoints that will be asked, before anything is spent."""
     found = []
-    for evalset in context.evalsets:
-        inside = [item.id for item in evalset.items if normalised(item.turns) in trained]
-        if inside:
-            found.append(
-                Finding(
-                    "error",
-                    f"evalset {evalset.name}",
-                    f"{len(inside)} of {len(evalset.items)} items stand in the training data (first: {inside[0]!r})",
-                    "remove those rows from training",
-                )
-            )
-    if refs and not found:
-        found.append(Finding("ok", "contamination", f"no evaluation prompt among {len(trained)} training prompts"))
+    for subject in [*context.baseline_subjects(), *context.named_subjects()]:
+        if subject.endpoint:
+            try:
+                key_headers(subject.endpoint)
+            except InputError as error:
+                found.append(Finding("error", subject.label, error.problem, error.fix))
     return found
-
-
-def _gate(context: Context) -> list[Finding]:
-    """Metrics the gate names must be measured, and the release items should be able to show its margins."""
-    gate = context.spec.gate
-    if gate is None:
-        return [Finding("warning", "gate", "none: the report will compare but give no verdict", "add a gate")]
-    found = []
-    rows: list[Primary | Guardrail] = [gate.primary, *gate.guardrails]
-    for row in rows:
-        try:
-            unit, items = _measured(context, row.metric)
-        except InputError as error:
-            found.append(Finding("error", "gate", error.problem, error.fix))
-            continue
-        if items:
-            found.append(_power(row, unit, items))
-    return [*found, *_comparators(context, gate)]
-
-
-def _comparators(context: Context, gate: Gate) -> list[Finding]:
-    known = ["incumbent", "best_baseline", "base", *(subject.label for subject in context.baseline_subjects())]
-    named = {*gate.primary.better_than, *(name for guardrail in gate.guardrails for name in guardrail.against)}
-    return [
-        Finding("error", "gate", f"comparator {name!r} is not in this spec", f"use one of {', '.join(known)}")
-        for name in sorted(named - set(known))
-    ]
-
-
-def _measured(context: Context, metric: str) -> tuple[str, int]:
-    """(unit, release items) of a gate's metric; items is 0 where only lm-eval knows them."""
-    names: list[str] = []
-    for evalset in context.evalsets:
-        for name, info in evalset.definition.metrics.items():
-            names.append(f"{evalset.name}/{name}")
-            if names[-1] == metric:
-                return info.unit, sum(item.split == "release" for item in evalset.items)
-    tasks = context.spec.evaluate.lm_eval.tasks if context.spec.evaluate.lm_eval else []
-    parts = metric.split("/")
-    if len(parts) == 3 and parts[0] == "lm_eval" and parts[1] in tasks:
-        return "share", _task_items(context.task_sets, parts[1])
-    known = ", ".join([*names, *(f"lm_eval/{task}/acc" for task in tasks)])
-    raise InputError(f"metric {metric!r} is not measured by this spec", f"use one of {known}")
-
-
-def _task_items(task_sets: list[Evalset], task: str) -> int:
-    for evalset in task_sets:
-        if task in evalset.definition.tasks:
-            if not (evalset.folder / evalset.definition.items).is_file():
-                return 0
-            lines = (evalset.folder / evalset.definition.items).read_text(encoding="utf-8").splitlines()
-            return sum(bool(line.strip()) for line in lines)
-    return 0
-
-
-def _power(row: Primary | Guardrail, unit: str, items: int) -> Finding:
-    visible = POWER_Z * ASSUMED_SD[unit] / math.sqrt(items)
-    text = f"{row.metric}: {items} release items show a difference of about {visible:.2g} {unit} (80 % power)"
-    if isinstance(row, Guardrail) and visible > row.max_loss:
-        fix = (
-            f"expect INCONCLUSIVE unless answers hardly change; about {items * (visible / row.max_loss) ** 2:.0f} items"
-        )
-        return Finding("warning", "power", f"{text}, but max_loss is {row.max_loss:g}", fix + " would do")
-    return Finding("ok", "power", text)
 
 
 def _memory(context: Context) -> list[Finding]:

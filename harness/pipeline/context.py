@@ -12,13 +12,13 @@ from harness.base import BaseInfo, describe
 from harness.core.errors import InputError
 from harness.core.paths import Lab, read_json
 from harness.core.records import AdapterRecord, DataRef, PlanRecord, RunJob, Subject
-from harness.data import Turn, inspect
+from harness.data import inspect
 from harness.evalset import EVALSETS, Evalset, load, read_definition
-from harness.plan import base_subject, examples_for, few_shot_subject, plan_record, run_job
-from harness.spec import GridPoint, Spec, Train, load_spec
+from harness.pipeline.subjects import NOTHING, Preface, baselines, endpoint_base, named_endpoints, with_forgetting
+from harness.plan import plan_record, run_job
+from harness.spec import EndpointSpec, GridPoint, Spec, Train, load_spec
 from serve import registry
 
-BASE_NAME = "base"  # what the engine calls the base model when it is asked by its role
 MAX_MODEL_LEN = 8192  # tokens; longer contexts cost cache memory that evalsets rarely need
 RUN_ID = re.compile(r"r-[0-9a-f]{12}")
 
@@ -46,7 +46,7 @@ class Context:
     evalsets: list[Evalset]
     task_sets: list[Evalset]
     plan: PlanRecord
-    shots: dict[str, list[Turn]]
+    prompted: list[tuple[Subject, Preface]]
     alias: str
     incumbent: Adapter | None
 
@@ -55,19 +55,31 @@ class Context:
         """What of the engine changes text, known before it runs; part of every eval id."""
         return engine_facts(self.base)
 
+    @property
+    def base_subject(self) -> Subject:
+        """The base as it is, which always guards: ours, or the endpoint that plays it."""
+        return self.prompted[0][0]
+
+    @property
+    def has_base(self) -> bool:
+        """Whether there is a base of ours to serve; without one every subject is somebody's endpoint."""
+        return self.spec.base_model is not None
+
     def baseline_subjects(self) -> list[Subject]:
-        """Base rows and named adapters, in the spec's order, without repeats."""
-        subjects = [base_subject(self.base, BASE_NAME)]
-        for baseline in self.spec.baselines:
-            if baseline.kind == "few_shot":
-                subjects.append(few_shot_subject(self.base, BASE_NAME, baseline, self.shots[baseline.label]))
-            elif baseline.kind == "adapter" and baseline.adapter:
-                subjects.append(self._adapter_subject(baseline.adapter))
+        """Base rows and endpoints in the spec's order, then named adapters, without repeats."""
+        adapters = [self._adapter_subject(baseline.adapter) for baseline in self.spec.baselines if baseline.adapter]
+        subjects = [*(subject for subject, _ in self.prompted), *adapters]
         return list({subject.identity: subject for subject in subjects}.values())
 
     def named_subjects(self) -> list[Subject]:
-        """Adapters the spec wants evaluated without training."""
-        return [self._adapter_subject(name) for name in self.spec.subjects]
+        """Adapters and endpoints that the spec wants evaluated without training."""
+        adapters = [self._adapter_subject(name) for name in self.spec.subjects if isinstance(name, str)]
+        return [*adapters, *named_endpoints(self.spec)]
+
+    def preface(self, subject: Subject) -> Preface:
+        """What stands before each item's prompt for this subject."""
+        wanted = subject.prompting
+        return next((preface for known, preface in self.prompted if known.prompting == wanted), NOTHING)
 
     def _adapter_subject(self, name: str) -> Subject:
         return adapter_subject(find_adapter(self.lab, name))
@@ -75,8 +87,9 @@ class Context:
 
 def resolve(lab: Lab, spec_path: Path) -> Context:
     """Read the spec and all it names. Raises InputError (or RegistryError) for the first thing that is wrong."""
-    spec, points = load_spec(spec_path)
-    base = describe(spec.base_model, lab)
+    written, points = load_spec(spec_path)
+    spec = with_forgetting(written)
+    base = describe(spec.base_model, lab) if spec.base_model else endpoint_base(_first_endpoint(spec))
     evalsets = [load(name) for name in spec.evaluate.evalsets]
     for evalset in evalsets:
         if evalset.definition.kind != "business":
@@ -89,11 +102,10 @@ def resolve(lab: Lab, spec_path: Path) -> Context:
     task_sets = local_task_sets(spec)
     runs = [_run(lab, point, base, spec_path) for point in points]
     hashes = {evalset.name: evalset.sha256 for evalset in [*evalsets, *task_sets]}
-    shots = {b.label: examples_for(b, spec) for b in spec.baselines if b.kind == "few_shot"}
-    for name in [*spec.subjects, *(b.adapter for b in spec.baselines if b.adapter)]:
+    for name in spec.adapter_names:
         _on_base(find_adapter(lab, name), base, spec_path)
     alias = spec.gate.incumbent if spec.gate and spec.gate.incumbent else f"{spec.name}@prod"
-    incumbent = find_incumbent(lab, alias)
+    incumbent = find_incumbent(lab, alias) if spec.base_model else None
     return Context(
         lab=lab,
         spec=spec,
@@ -102,10 +114,14 @@ def resolve(lab: Lab, spec_path: Path) -> Context:
         evalsets=evalsets,
         task_sets=task_sets,
         plan=plan_record(spec, spec_path, runs, hashes),
-        shots=shots,
+        prompted=baselines(spec, base),
         alias=alias,
         incumbent=_on_base(incumbent, base, spec_path) if incumbent else None,
     )
+
+
+def _first_endpoint(spec: Spec) -> EndpointSpec:
+    return next(baseline.endpoint for baseline in spec.baselines if baseline.endpoint)
 
 
 def _run(lab: Lab, point: GridPoint, base: BaseInfo, spec_path: Path) -> RunJob:

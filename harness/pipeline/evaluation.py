@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
-import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from harness.base import BaseInfo
-from harness.core.errors import EvaluationError, RatchetError
+from harness.core.errors import RatchetError
 from harness.core.fingerprint import sha256_of
 from harness.core.journal import segments
-from harness.core.paths import Lab, disk_errors, write_json
+from harness.core.paths import Lab, disk_errors
 from harness.core.records import EvalRecord, MetricInfo, ParityRecord, Subject, now
-from harness.data import Turn
 from harness.evalset import Evalset
 from harness.evaluate import business, parity
-from harness.executors.local import Child, last_line
-from harness.pipeline.context import BASE_NAME, Adapter, Context, engine_facts
+from harness.pipeline import judging, lm_eval
+from harness.pipeline.context import Adapter, Context, engine_facts
+from harness.pipeline.subjects import BASE_NAME, key_headers
 from harness.plan import eval_id
 from harness.progress import Progress
 from serve import adapters, engine
@@ -47,27 +46,44 @@ class Wanted:
 
 
 def wanted(context: Context, subjects: list[Subject]) -> list[Wanted]:
-    """All evaluations of `subjects`; lm-eval scores a base once, since its prompts are the task's own."""
-    chat = context.base.ref.has_chat_template
+    """All evaluations of `subjects`. An A/A row is asked again on the primary's evalset only.
+
+    lm-eval scores a base once, since its prompts are the task's own, and no endpoint, since those give no log-probs.
+    """
     found = []
     for subject in subjects:
+        names = {repeated_on(context)} if subject.repeat else {*(one.name for one in context.evalsets), "lm_eval"}
         for evalset in context.evalsets:
-            found.append(
-                _wanted(context, subject, "business", evalset.name, evalset.version, evalset.sha256,
-                        business.decoding(evalset, chat))
-            )  # fmt: skip
-        if context.spec.evaluate.lm_eval and subject.prompting.kind == "zero_shot":
-            version = f"lm-eval {importlib.metadata.version('lm-eval')}"
-            sha256 = sha256_of([version, *[task_set.sha256 for task_set in context.task_sets]])
+            if evalset.name in names:
+                decoding = business.decoding(evalset, _chat(context, subject)) | judging.facts_of(evalset)
+                found.append(
+                    _wanted(context, subject, "business", evalset.name, evalset.version, evalset.sha256, decoding)
+                )  # fmt: skip
+        own = subject.prompting.kind == "zero_shot" and subject.kind != "endpoint"
+        if context.spec.evaluate.lm_eval and own and "lm_eval" in names:
+            sha256 = lm_eval.content(context.spec.evaluate.lm_eval, context.task_sets)
             settings = context.spec.evaluate.lm_eval.model_dump(mode="json")
-            found.append(_wanted(context, subject, "lm_eval", "lm_eval", version, sha256, settings))
+            found.append(_wanted(context, subject, "lm_eval", "lm_eval", lm_eval.version(), sha256, settings))
     return found
+
+
+def repeated_on(context: Context) -> str | None:
+    """The evalset of the A/A rows: the primary's, else the first."""
+    if context.spec.gate:
+        return context.spec.gate.primary.metric.split("/")[0]
+    return context.evalsets[0].name if context.evalsets else None
+
+
+def _chat(context: Context, subject: Subject) -> bool:
+    """Whether a subject is asked in chat form: endpoints always, ours where the base has a template."""
+    return subject.kind == "endpoint" or context.base.ref.has_chat_template
 
 
 def _wanted(
     context: Context, subject: Subject, kind: str, evalset: str, version: str, sha256: str, decoding: dict[str, Any]
 ) -> Wanted:
-    name = eval_id(subject, sha256, decoding, context.engine_facts)
+    engine = {} if subject.kind == "endpoint" else context.engine_facts
+    name = eval_id(subject, sha256, decoding, engine)
     return Wanted(name, subject, kind, evalset, version, sha256, decoding)
 
 
@@ -92,17 +108,24 @@ def _evaluate(context: Context, every: list[Wanted], by_run: dict[str, Adapter],
     if not missing:
         return {}
     used = [by_run[run_id] for run_id in dict.fromkeys(one.subject.run_id for one in missing) if run_id]
+    for one in missing:
+        if one.subject.kind == "endpoint":
+            _business(context, None, one, progress)
+    missing = [one for one in missing if one.subject.kind != "endpoint"]
+    if not missing:
+        return {}
     server = start_engine(context.lab, context.base, [*by_run.values()], progress)
     failed = check_parity(context, server, used, progress)
     ready = [one for one in missing if one.subject.run_id not in failed]
-    tasks = [one for one in ready if one.kind == "lm_eval"]
-    child = _start_lm_eval(context, server, tasks)
+    tasks = {one.eval_id: one for one in ready if one.kind == "lm_eval"}
+    scored = {eval_id: one.subject for eval_id, one in tasks.items()}
+    child = lm_eval.start(context, server.url, scored)
     with child or contextlib.nullcontext():
         for one in ready:
             if one.kind == "business":
                 _business(context, server, one, progress)
         if child:
-            _finish_lm_eval(context, child, tasks, progress)
+            lm_eval.finish(context, child, scored, lambda done: _store_lm_eval(context, tasks, done), progress)
     return failed
 
 
@@ -162,8 +185,11 @@ def _parity(context: Context, server: engine.Engine, adapter: Adapter) -> Parity
     return record
 
 
-def _business(context: Context, server: engine.Engine, one: Wanted, progress: Progress) -> None:
-    evalset = next(evalset for evalset in context.evalsets if evalset.name == one.evalset)
+def _business(context: Context, server: engine.Engine | None, one: Wanted, progress: Progress) -> None:
+    """One subject on one evalset, at the engine or, where `server` is None, at the subject's own endpoint."""
+    preface = context.preface(one.subject)
+    evalset = _with_contexts(_find(context, one.evalset), preface.contexts)
+    url, headers = _door(server, one.subject)
     folder, started = context.lab.evals / one.eval_id, time.monotonic()
     with progress.bar(f"{one.subject.label} on {evalset.name}", len(evalset.items)) as advance:
         done = 0
@@ -176,12 +202,14 @@ def _business(context: Context, server: engine.Engine, one: Wanted, progress: Pr
         counts = business.evaluate(
             evalset,
             one.subject,
-            server.url,
+            url,
             folder,
-            _shots(context, one.subject),
-            context.base.ref.has_chat_template,
+            preface.turns,
+            _chat(context, one.subject),
             context.spec.evaluate.concurrency,
             count,
+            headers,
+            judging.scorers_of(context.lab, evalset, one.subject),
         )
     seconds = time.monotonic() - started
     metrics = {name: metric.info for name, metric in evalset.definition.metrics.items()}
@@ -189,72 +217,30 @@ def _business(context: Context, server: engine.Engine, one: Wanted, progress: Pr
     progress.say(f"evaluate: {one.subject.label} on {evalset.name}: {_counted(counts)} in {seconds:.0f} s")
 
 
-def _shots(context: Context, subject: Subject) -> list[Turn]:
-    """The example turns of a few-shot subject, found by their hash."""
-    wanted_hash = subject.prompting.examples_sha256
-    return next((turns for turns in context.shots.values() if sha256_of(turns) == wanted_hash), [])
+def _find(context: Context, name: str) -> Evalset:
+    return next(evalset for evalset in context.evalsets if evalset.name == name)
 
 
-def _start_lm_eval(context: Context, server: engine.Engine, todo: list[Wanted]) -> Child | None:
-    """One child process for all subjects. It is started early: lm-eval takes seconds to import, then waits."""
-    settings = context.spec.evaluate.lm_eval
-    if not todo or settings is None:
-        return None
-    log = _lm_eval_log(context.lab, todo)
-    for one in todo:
-        _clear(context.lab, one)
-    job = {
-        "url": server.url,
-        "tokenizer": context.base.ref.path,
-        "max_model_len": context.engine_facts["max_model_len"],
-        "include_path": _include_path(context.task_sets),
-        "own_tasks": [task for task_set in context.task_sets for task in task_set.definition.tasks],
-        **settings.model_dump(mode="json"),
-        "subjects": [
-            {"eval_id": one.eval_id, "model": one.subject.model, "folder": str(context.lab.evals / one.eval_id)}
-            for one in todo
-        ],
-    }
-    write_json(log.with_suffix(".json"), job)
-    return Child([sys.executable, "-P", "-m", "harness.evaluate.lm_eval_worker", str(log.with_suffix(".json"))], log)
+def _with_contexts(evalset: Evalset, contexts: dict[str, list[str]]) -> Evalset:
+    """The evalset with retrieved contexts in place of its items' own; the others have none."""
+    if not contexts:
+        return evalset
+    items = [item.model_copy(update={"contexts": contexts.get(item.id, [])}) for item in evalset.items]
+    return evalset.model_copy(update={"items": items})
 
 
-def _finish_lm_eval(context: Context, child: Child, todo: list[Wanted], progress: Progress) -> None:
-    """Let it score, and record each subject as it is done. Raises EvaluationError when it ends otherwise."""
-    by_id = {one.eval_id: one for one in todo}
-    log = _lm_eval_log(context.lab, todo)
-    with progress.bar("lm-eval", len(todo)) as advance:
-        for event in child.events():
-            if event["event"] == "done":
-                one = by_id.pop(event["eval_id"])
-                _store(context, one, _lm_eval_metrics(context, one), {"scored": event["items"]}, event["seconds"])
-                advance(len(todo) - len(by_id), one.subject.label)
-            elif event["event"] == "exit" and event["code"] != 0:
-                raise EvaluationError(f"lm-eval ended with code {event['code']}: {last_line(log)}", f"see {log}")
-    tasks = context.spec.evaluate.lm_eval.tasks if context.spec.evaluate.lm_eval else []
-    progress.say(f"evaluate: lm-eval {', '.join(tasks)} for {len(todo)} subject{'s' * (len(todo) != 1)}")
+def _door(server: engine.Engine | None, subject: Subject) -> tuple[str, dict[str, str]]:
+    """Where a subject is asked, with the headers for it. The key is read here and goes nowhere else."""
+    if server is not None:
+        return server.url, {}
+    assert subject.endpoint is not None
+    return subject.endpoint.base_url, key_headers(subject.endpoint)
 
 
-def _lm_eval_log(lab: Lab, todo: list[Wanted]) -> Path:
-    return lab.evals / "jobs" / f"{todo[0].eval_id}.log"
-
-
-def _include_path(task_sets: list[Evalset]) -> list[str]:
-    return [str(task_set.folder.absolute()) for task_set in task_sets]
-
-
-def _clear(lab: Lab, one: Wanted) -> None:
-    """lm-eval scores a task as a whole: half of one from a killed command is put aside, not mixed in."""
-    for path in segments(lab.evals / one.eval_id, "items"):
-        path.rename(path.with_suffix(".abandoned"))
-
-
-def _lm_eval_metrics(context: Context, one: Wanted) -> dict[str, MetricInfo]:
-    """Direction and unit per `task/metric`; lm-eval's accuracies and F1 go up, perplexities down."""
-    names = {name for item in business.results(context.lab.evals / one.eval_id).values() for name in item.scores}
-    return {
-        name: MetricInfo(direction="down" if "perplexity" in name else "up", unit="share") for name in sorted(names)
-    }
+def _store_lm_eval(context: Context, todo: dict[str, Wanted], scored: lm_eval.Scored) -> None:
+    one = todo[scored.eval_id]
+    one = dataclasses.replace(one, decoding=one.decoding | scored.decoding)
+    _store(context, one, scored.metrics, {"scored": scored.items}, scored.seconds)
 
 
 def _store(
@@ -270,7 +256,7 @@ def _store(
         evalset_sha256=one.sha256,
         metrics=metrics,
         decoding=one.decoding,
-        engine=context.engine_facts,
+        engine={} if one.subject.kind == "endpoint" else context.engine_facts,
         counts=counts,
         journals=[path.name for path in segments(folder, "items")],
         seconds=round(seconds, 3),

@@ -119,11 +119,14 @@ def _refusal(
     found: tuple[Report, Verdict | None] | None, run_id: str, alias: str, serving_sha256: str | None
 ) -> dict[str, Any] | None:
     """Why nothing may move, with the verdict's exit code; None when it may."""
-    if found is None or found[1] is None:
+    if found is None:
         raise InputError(f"run {run_id} has no verdict", "give its spec a gate and run it, or use --force --reason")
     report, verdict = found
+    reason = next(one.reason for one in report.candidates if one.run_id == run_id)
+    if verdict is None:
+        why = reason or "its spec has no gate"
+        raise InputError(f"run {run_id} has no verdict: {why}", "promote the one that was judged, or --force --reason")
     if verdict != "SHIP":
-        reason = next(one.reason for one in report.candidates if one.run_id == run_id)
         text = f"not promoted: {verdict} in plan {report.plan_id}: {reason} (--force --reason overrides, on record)"
         return {"text": text, "verdict": verdict, "exit_code": EXIT_CODES[verdict or "INVALID"]}
     if report.incumbent_sha256 != serving_sha256:

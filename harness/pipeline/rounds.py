@@ -16,8 +16,9 @@ from harness.core.fingerprint import file_sha256
 from harness.core.paths import Lab, check_name
 from harness.core.records import AdapterRecord, Answer, CampaignRecord, DataRef, PlanRecord, Subject, now
 from harness.data import raw_rows, turns_of
-from harness.pipeline.context import BASE_NAME, Adapter, adapter_subject, find_adapter
+from harness.pipeline.context import Adapter, adapter_subject, find_adapter
 from harness.pipeline.evaluation import start_engine
+from harness.pipeline.subjects import BASE_NAME
 from harness.plan import base_subject
 from harness.progress import Progress
 from serve import adapters, registry
@@ -164,6 +165,8 @@ def next_round(
     found = preferences.from_votes(rated)
     made = AdapterRecord.read(lab.adapter_record(version.run_id)).job
     was_dpo = made.method["type"] == "dpo"
+    # an adopted adapter's own rate is not known
+    rate = float(made.arguments.get("learning_rate", preferences.SFT_LEARNING_RATE))
     previous = _spec_of(lab, version.plan_id, name)
     # what the grid chose for this run, not what the spec had before the grid
     chosen = {key: made.arguments[key] for key in preferences.TAKEN_OVER if key in made.arguments}
@@ -177,7 +180,7 @@ def next_round(
             primary=primary,
             preferences=found,
             adapter=made.adapter,
-            sft_learning_rate=float(made.arguments["learning_rate"]) * (preferences.SFT_TO_DPO if was_dpo else 1),
+            sft_learning_rate=rate * (preferences.SFT_TO_DPO if was_dpo else 1),
             beta=beta,
             epochs=epochs,
         )

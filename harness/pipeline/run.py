@@ -5,16 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import store
+from harness import looks, store
 from harness.core.errors import InputError, TrainError
+from harness.core.fingerprint import sha256_of
 from harness.core.paths import Lab, write_atomic
 from harness.core.records import PlanRecord, Subject
+from harness.gate import metrics_of
+from harness.pipeline import contamination, votes
 from harness.pipeline.check import check, require_clean
 from harness.pipeline.context import Adapter, Context, adapter_subject, find_adapter, resolve, run_adapter
 from harness.pipeline.evaluation import Wanted, evaluate_missing, wanted
+from harness.pipeline.gate_check import earlier_gate
+from harness.pipeline.page import gather
+from harness.pipeline.power import deciding_evalset
+from harness.pipeline.subjects import named_endpoints
 from harness.pipeline.training import train_missing
+from harness.plan import again
 from harness.progress import Progress
-from harness.report import Report, as_json, as_markdown, build_report, draw
+from harness.report import Extras, Report, as_html, as_json, as_markdown, build_report, draw
+from harness.spec import Gate
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ def run(lab: Lab, spec_path: Path, progress: Progress) -> Result:
     context = checked.context
     for finding in checked.findings:
         if finding.level == "warning":
-            progress.say(f"{finding.topic}: {finding.text}; {finding.fix}", style="yellow")
+            progress.say("; ".join(filter(None, [f"{finding.topic}: {finding.text}", finding.fix])), style="yellow")
     progress.say(f"plan {context.plan.plan_id}: {len(context.plan.runs)} runs, {len(context.evalsets)} evalsets")
     _write_plan(context)
     failures = train_missing(lab, context.plan.runs, progress)
@@ -62,13 +71,8 @@ def run(lab: Lab, spec_path: Path, progress: Progress) -> Result:
 
 def report(lab: Lab, plan_or_spec: str) -> Result:
     """The report of a plan from what is stored now. InputError when its evaluations are not all there."""
-    spec_path, plan_id = _spec_path(lab, plan_or_spec)
-    context = resolve(lab, spec_path)
-    if plan_id and context.plan.plan_id != plan_id:
-        raise InputError(
-            f"{spec_path} (or what it names) changed since plan {plan_id}",
-            f"run `ratchet run {spec_path}` for a new plan",
-        )
+    context = context_of(lab, plan_or_spec)
+    spec_path = context.plan.spec_path
     unfinished = {
         job.run_id: "was not trained" for job in context.plan.runs if not lab.adapter_record(job.run_id).is_file()
     }
@@ -83,6 +87,18 @@ def report(lab: Lab, plan_or_spec: str) -> Result:
             f"run `ratchet run {spec_path}`",
         )
     return _report(context, cast, every, unfinished)
+
+
+def context_of(lab: Lab, plan_or_spec: str) -> Context:
+    """What a plan id, a spec or '' (the latest plan) stands for; InputError when it changed since that plan."""
+    spec_path, plan_id = _spec_path(lab, plan_or_spec)
+    context = resolve(lab, spec_path)
+    if plan_id and context.plan.plan_id != plan_id:
+        raise InputError(
+            f"{spec_path} (or what it names) changed since plan {plan_id}",
+            f"run `ratchet run {spec_path}` for a new plan",
+        )
+    return context
 
 
 def _spec_path(lab: Lab, plan_or_spec: str) -> tuple[Path, str | None]:
@@ -109,11 +125,13 @@ def _write_plan(context: Context) -> None:
 
 def _cast(context: Context, failures: dict[str, str]) -> Cast:
     finished = [run_adapter(context.lab, job) for job in context.plan.runs if job.run_id not in failures]
-    named = [find_adapter(context.lab, name) for name in context.spec.subjects]
-    candidates = _unique([adapter_subject(adapter) for adapter in [*finished, *named]])
+    named = [find_adapter(context.lab, name) for name in context.spec.subjects if isinstance(name, str)]
+    candidates = _unique([*map(adapter_subject, [*finished, *named]), *named_endpoints(context.spec)])
     incumbent = adapter_subject(context.incumbent) if context.incumbent else None
     baselines = context.baseline_subjects()
     everyone = _unique([*baselines, *([incumbent] if incumbent else []), *candidates])
+    if context.spec.evaluate.repeat:
+        everyone += [again(subject) for subject in [context.base_subject, *candidates[:1]]]
     adapters = {adapter.run_id: adapter for adapter in [*finished, *named]}
     for baseline in context.spec.baselines:
         if baseline.adapter:
@@ -139,17 +157,52 @@ def _report(context: Context, cast: Cast, every: list[Wanted], failures: dict[st
         found.model_copy(update={"subject": current[found.subject.identity]})
         for found in store.subject_scores(lab, stored)
     ]
-    built = build_report(context.plan, scores, context.spec.gate, incumbent=cast.incumbent, candidates=cast.candidates)
-    notes = [*built.notes, *(f"{run_id}: {why}" for run_id, why in failures.items())]
+    gate = context.spec.gate
+    scores = votes.marked(scores, context.evalsets)
+    scores += votes.campaign_scores(lab, metrics_of(gate) if gate else [], cast.everyone)
+    built = build_report(
+        context.plan,
+        scores,
+        gate,
+        incumbent=cast.incumbent,
+        candidates=cast.candidates,
+        look=_look(context, gate, cast, every) if gate else 1,
+        advisory=gate.overrule if gate else None,
+        exclude=contamination.excluded(context),
+    )
+    earlier = earlier_gate(context)
+    changed = [f"the gate differs from that of plan {earlier.plan_id}, which has the same runs"] if earlier else []
+    notes = [
+        *built.notes,
+        *changed,
+        *contamination.notes(context),
+        *(f"{run_id}: {why}" for run_id, why in failures.items()),
+    ]
     built = built.model_copy(update={"notes": notes})
-    files = _write_report(lab, built)
+    extras = gather(lab, built, context.alias, context.incumbent.label if context.incumbent else None)
+    files = _write_report(lab, built, extras)
     store.ingest(lab)
     return Result(built, files, context.alias, failures)
 
 
-def _write_report(lab: Lab, built: Report) -> list[Path]:
+def _look(context: Context, gate: Gate, cast: Cast, every: list[Wanted]) -> int:
+    """Which look at the primary's release split this is, on record before anything of it is shown.
+
+    The same question (gate, alias) of the same evidence is the same look. A candidate that was promoted meanwhile is
+    the incumbent as well; that asks nothing new.
+    """
+    evalset, sha256 = deciding_evalset(context, gate)
+    tested = {subject.identity for subject in [*cast.candidates, *([cast.incumbent] if cast.incumbent else [])]}
+    evidence = sorted({one.eval_id for one in every if one.evalset == evalset and one.subject.identity in tested})
+    evidence += votes.seen(context.lab, gate.primary.metric)
+    key = sha256_of([context.alias, gate.model_dump(mode="json"), evidence])
+    return looks.take(context.lab, evalset, sha256, key, context.plan.plan_id, context.plan.name)
+
+
+def _write_report(lab: Lab, built: Report, extras: Extras) -> list[Path]:
     stem = lab.reports / built.plan_id
+    write_atomic(stem.with_suffix(".html"), as_html(built, extras).encode())
     write_atomic(stem.with_suffix(".md"), as_markdown(built).encode())
     plots = draw(built, lab.reports)
     write_atomic(stem.with_suffix(".json"), as_json(built).encode(), point="report.record")
-    return [stem.with_suffix(".md"), *plots]
+    return [stem.with_suffix(".html"), stem.with_suffix(".md"), *plots]

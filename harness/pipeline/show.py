@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import sys
 from typing import Any
 
@@ -16,8 +15,11 @@ from harness.core.errors import printable
 from harness.gate import EXIT_CODES
 from harness.pipeline.check import Checked
 from harness.pipeline.context import Context
+from harness.pipeline.findings import Finding
 from harness.pipeline.run import Result
-from harness.report import as_json, as_markdown, print_tables
+from harness.progress import results_console
+from harness.report import as_json, print_tables
+from harness.report.comment import as_comment
 
 MARKS = {"ok": "[green]ok[/green]", "warning": "[yellow]warning[/yellow]", "error": "[red]error[/red]"}
 
@@ -28,11 +30,6 @@ def escape(text: str) -> str:
 
 
 LONGEST_CELL = 28
-PIPED_WIDTH = 120  # columns where no terminal says how wide it is
-
-
-def _console() -> Console:
-    return Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH)
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -43,7 +40,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def findings(checked: Checked) -> None:
-    console = _console()
+    console = results_console()
     table = _table(f"check: plan {checked.context.plan.plan_id}", "", "topic", "finding")
     for finding in checked.findings:
         text = escape(finding.text) + (f"; {escape(finding.fix)}" if finding.fix else "")
@@ -60,16 +57,25 @@ def findings(checked: Checked) -> None:
     console.print(f"\n{f'{errors} to correct' if errors else 'ready: ratchet run'}")
 
 
-def plan(context: Context) -> None:
+def _findings(title: str, found: list[Finding]) -> Table:
+    table = _table(title, "", "topic", "finding")
+    for finding in found:
+        text = escape(finding.text) + (f"; {escape(finding.fix)}" if finding.fix else "")
+        table.add_row(MARKS[finding.level], escape(finding.topic), text)
+    return table
+
+
+def plan(context: Context, gate: list[Finding]) -> None:
     table = _table(f"plan {context.plan.plan_id} of {context.spec.name}", "run", "settings", "method", "state")
     for job in context.plan.runs:
         finished = context.lab.adapter_record(job.run_id).is_file()
         table.add_row(job.run_id, escape(job.label), job.method["type"], "finished" if finished else "to train")
-    console = _console()
+    console = results_console()
     console.print(table)
     names = ", ".join(f"{evalset.name}@{evalset.version}" for evalset in [*context.evalsets, *context.task_sets])
     console.print(f"evalsets: {names or 'none'}; baselines: {', '.join(s.label for s in context.baseline_subjects())}")
     console.print(f"incumbent: {context.incumbent.label if context.incumbent else f'none yet ({context.alias})'}")
+    console.print(_findings("\ngate", gate))
 
 
 def report(result: Result, format: str) -> int:
@@ -77,9 +83,9 @@ def report(result: Result, format: str) -> int:
     if format == "json":
         print(as_json(result.report))
     elif format == "md":
-        print(as_markdown(result.report))
+        print(as_comment(result.report), end="")
     else:
-        console = _console()
+        console = results_console()
         print_tables(result.report, console)
         for path in result.files:
             console.print(f"[dim]{path}[/dim]", soft_wrap=True)
@@ -95,7 +101,7 @@ def _next_steps(result: Result, console: Console) -> None:
 
 
 def status(found: dict[str, Any]) -> None:
-    console = _console()
+    console = results_console()
     if not found["plans"]:
         console.print(
             f"{found['lab']}: nothing yet. Start with: ratchet run experiments/quickstart.yaml", soft_wrap=True
@@ -114,7 +120,7 @@ def status(found: dict[str, Any]) -> None:
 
 
 def inventory(found: dict[str, Any]) -> None:
-    console = _console()
+    console = results_console()
     runs = _table("runs", "run", "settings", "method", "rank", "trainable", "loss", "seconds")
     for run in found["runs"]:
         loss = "" if run["final_loss"] is None else f"{run['final_loss']:.3f}"
@@ -134,13 +140,13 @@ def inventory(found: dict[str, Any]) -> None:
 
 def campaigns(found: list[dict[str, Any]]) -> None:
     if not found:
-        _console().print("no campaign yet: ratchet campaign create NAME SUBJECT SUBJECT --name … --pool …")
+        results_console().print("no campaign yet: ratchet campaign create NAME SUBJECT SUBJECT --name … --pool …")
         return
     table = _table("campaigns", "campaign", "for", "subjects", "pairs", "votes")
     for one in found:
         subjects = escape(" / ".join(one["subjects"]))
         table.add_row(one["campaign"], one["name"], subjects, str(one["pairs"]), str(one["votes"]))
-    _console().print(table)
+    results_console().print(table)
 
 
 def rows(columns: list[str], values: list[tuple[Any, ...]], format: str) -> None:
@@ -180,4 +186,4 @@ def doctor(found: dict[str, Any]) -> None:
     table.add_row("engines", ", ".join(found["engines"]) or "none running")
     if found["reaped_processes"]:
         table.add_row("ended", f"{found['reaped_processes']} processes that a killed command left behind")
-    _console().print(table)
+    results_console().print(table)

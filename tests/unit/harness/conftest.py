@@ -19,6 +19,7 @@ from harness.core.paths import Lab
 from harness.core.records import AdapterRecord, EvalRecord, ItemResult, RunJob, Score, Subject, TrainSummary
 from harness.pipeline.context import Context, adapter_subject, resolve, run_adapter
 from harness.pipeline.evaluation import wanted
+from harness.plan import again
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 WHEN = "2026-11-20T10:00:00+00:00"
@@ -168,7 +169,8 @@ class Desk:
         context = self.resolve(spec)
         runs = [adapter_subject(run_adapter(self.lab, job)) for job in context.plan.runs]
         incumbent = [adapter_subject(context.incumbent)] if context.incumbent else []
-        for one in wanted(context, [*context.baseline_subjects(), *runs, *incumbent]):
+        twice = [again(subject) for subject in [context.base_subject, *runs[:1]]]
+        for one in wanted(context, [*context.baseline_subjects(), *runs, *incumbent, *twice]):
             folder = self.lab.evals / one.eval_id
             evalset = next(evalset for evalset in context.evalsets if evalset.name == one.evalset)
             if (folder / "eval.json").is_file():

@@ -25,10 +25,10 @@ def test_a_good_spec_is_said_to_be_good(desk):
     checked = check(desk.lab, Path("spec.yaml"))
     require_clean(checked)
     found = {one.topic: one for one in checked.findings}
-    assert {one.level for one in checked.findings} == {"ok"}
+    assert [one.topic for one in checked.findings if one.level != "ok"] == ["forgetting"]
     assert found["grid"].text == "1 run, all servable by vLLM"
     assert found["evalset mini@1"].text == "10 dev, 40 release; gold answers score full marks"
-    assert found["contamination"].text == "no evaluation prompt among 8 training prompts"
+    assert found["contamination"].text == "none of 50 items among 8 training rows"
 
 
 def test_the_first_row_is_shown_with_what_is_trained_on(desk):
@@ -115,17 +115,6 @@ def test_data_must_fit_the_method(desk):
         findings(desk)
 
 
-def test_items_that_stand_in_the_training_data_are_an_error(desk):
-    """Whatever the case and spacing, on either side."""
-    prompts = ["Say  it: A", "say it: b", "Say it: C"]
-    desk.evalset("mini", [{"id": f"i{n}", "prompt": prompt, "gold": ["x"]} for n, prompt in enumerate(prompts)])
-    desk.write("train.jsonl", [{"prompt": prompt, "completion": "x"} for prompt in ("say it:\nA", "SAY IT: B", "C")])
-    (found,) = errors(desk)
-    assert found == (
-        "evalset mini: 2 of 3 items stand in the training data (first: 'i0'). remove those rows from training"
-    )
-
-
 def test_a_verdict_needs_release_items(desk):
     desk.evalset("mini", [{"id": "1", "split": "dev", "prompt": "q", "gold": ["a"]}])
     assert "evalset mini: has no release items. a verdict needs split: release" in errors(desk)
@@ -136,8 +125,23 @@ def test_a_gate_on_what_nobody_measures(desk):
     assert unknown == "gate: metric 'mini/exakt' is not measured by this spec. use one of mini/exact"
     guardrail = [{"metric": "lm_eval/arc_easy/acc", "max_loss": 0.02}]
     assert "metric 'lm_eval/arc_easy/acc' is not measured" in errors(desk, gate__guardrails=guardrail)[0]
-    measured = {"evalsets": ["mini"], "lm_eval": {"tasks": ["arc_easy"]}}
-    assert errors(desk, gate__guardrails=guardrail, evaluate=measured) == []
+
+
+def test_lm_eval_is_asked_for_tasks_that_are_not_ours(desk):
+    """In a child process: the metric of a task that does not exist, with the nearest that does."""
+    guardrail = [{"metric": "lm_eval/arc_eazy/acc", "max_loss": 0.02}]
+    measured = {"evalsets": ["mini"], "lm_eval": {"tasks": ["arc_eazy"]}}
+    (unknown,) = errors(desk, gate__guardrails=guardrail, evaluate=measured)
+    assert "arc_eazy" in unknown
+    assert "arc_easy" in unknown
+
+
+def test_a_limit_cuts_what_the_gate_decides_on(desk):
+    guardrail = [{"metric": "lm_eval/arc_easy/acc", "max_loss": 0.02}]
+    measured = {"evalsets": ["mini"], "lm_eval": {"tasks": ["arc_easy"], "limit": 5}}
+    assert (
+        "evaluate.lm_eval.limit 5 cuts the documents" in errors(desk, gate__guardrails=guardrail, evaluate=measured)[0]
+    )
 
 
 def test_a_comparator_that_is_not_there(desk):
@@ -148,15 +152,44 @@ def test_a_comparator_that_is_not_there(desk):
     assert errors(desk, gate__primary__better_than=["zero-shot", "base"]) == []
 
 
-def test_too_few_items_for_a_margin_are_a_warning(desk):
-    """A share's assumed spread is sqrt(0.1); 40 items show 2.8 x 0.316 / sqrt(40) = 0.14; for 0.02 it takes 1,960."""
-    found = findings(desk, gate__guardrails=[{"metric": "mini/exact", "max_loss": 0.02}])
-    (warning,) = [one for one in found if one.level == "warning"]
-    assert "40 release items show a difference of about 0.14 share" in warning.text
-    assert f"about {1960} items would do" in warning.fix
-    assert math.isclose(2.8**2 * 0.1 / 0.02**2, 1960)
-    found = findings(desk, gate__guardrails=[{"metric": "mini/exact", "max_loss": 0.2}])
-    assert [one.level for one in found if one.topic == "power"] == ["ok", "ok"]
+def power(desk, **changes):
+    return [one for one in findings(desk, **changes) if one.topic in ("power", "whole gate", "looks")]
+
+
+def guard(max_loss):
+    return [{"metric": "mini/exact", "max_loss": max_loss}]
+
+
+def test_a_margin_that_no_result_could_clear_is_refused(desk):
+    """Without a single change among 40 items Tango's bound is -1.96² / (40 + 1.96²) = -0.0876: not above -0.02."""
+    assert math.isclose(1.96**2 / (40 + 1.96**2), 0.0876, abs_tol=1e-4)
+    (_, refused, _) = power(desk, gate__guardrails=guard(0.02))
+    assert refused.level == "error"
+    assert "40 release items show a difference of" in refused.text
+    assert "but max_loss is 0.02; cannot be decided" in refused.text
+    (_, advisory, _) = power(desk, gate__guardrails=guard(0.02), gate__overrule="a first look")
+    assert (advisory.level, advisory.fix) == ("warning", "overruled: a first look; the verdict is advisory")
+
+
+def test_a_margin_that_is_hard_to_clear_is_a_warning(desk):
+    """0.10 lies beyond the best bound, but with 10 % of 40 items flipping the row rarely ships; 0.3 is easy."""
+    assert power(desk, gate__guardrails=guard(0.10))[1].level == "warning"
+    assert [one.level for one in power(desk, gate__guardrails=guard(0.3))] == ["ok", "ok", "ok"]
+
+
+def test_the_power_of_the_whole_gate_is_for_the_planned_gain(desk):
+    (_, whole) = power(desk, gate__primary__planned_gain=0.9)
+    assert "a true gain of 0.9, with nothing lost, ships in at least 100% of cases" in whole.text
+    assert "look 1 at this release split, one-sided 2.50%" in whole.text
+    (row, _) = power(desk, gate__primary__planned_gain=0.9)
+    assert "10 % of items assumed to flip" in row.text
+
+
+def test_stored_dev_scores_replace_the_assumed_spread(desk):
+    desk.evaluated()
+    desk.ratchet("report", "spec.yaml")
+    (row, _) = power(desk)
+    assert "from 10 dev items stored" in row.text
 
 
 def test_no_gate_is_a_warning(desk):

@@ -56,7 +56,7 @@ def test_finished_runs_and_verdicts(desk):
     run_id = plan["runs"][0]["run_id"]
     desk.ratchet("promote", run_id, "--as", "desk@prod")
     held = asked(desk, "ls")
-    assert held["evals"] == 2
+    assert held["evals"] == 4, "base and candidate, each asked twice"
     assert [run["run_id"] for run in held["runs"]] == [run_id]
     (version,) = held["versions"]
     assert (version["version"], version["aliases"], version["verdict"]) == ("desk@v1", ["prod"], "SHIP")
