@@ -2,10 +2,33 @@
 
 import sys
 
-from harness.cli import experiment, rating, serving, store  # their commands, in the order of --help
+from harness.cli import (  # in the order of --help
+    evalsets,
+    experiment,
+    failures,
+    judging,
+    rating,
+    results,
+    serving,
+    standalone,
+    store,
+)
 from harness.cli.common import app, one_line
 
-__all__ = ["app", "experiment", "main", "one_line", "rating", "serving", "store"]
+__all__ = [
+    "app",
+    "evalsets",
+    "experiment",
+    "failures",
+    "judging",
+    "main",
+    "one_line",
+    "rating",
+    "results",
+    "serving",
+    "standalone",
+    "store",
+]
 
 
 def main() -> None:

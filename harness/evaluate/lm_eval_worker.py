@@ -1,130 +1,133 @@
-"""lm-eval in a process of its own: `python -m harness.evaluate.lm_eval_worker JOB.json`.
+"""lm-eval in a process of its own: `python -m harness.evaluate.lm_eval_worker JOB.json`, or `--check JOB.json`.
 
 lm-eval takes seconds to import and seeds random, numpy and torch for the whole process, so it never runs in ours.
-One process scores all subjects of a plan through the served endpoint, and writes every sample to a journal.
+One process scores all subjects of a plan through the served endpoint: lm-eval, its tasks and the tokenizer are loaded
+once. Every document is scored, `dev` and `release`; the choice of a template sees `dev` only.
+
+Events, one JSON object per line on stdout: `loading`; `done` per subject with `eval_id`, `items`, `seconds`, `metrics`
+(name -> MetricInfo), `left_out` (metric -> why), `chat_template` ("chat" or "plain"), `chosen_on_dev` (the two means,
+where there was a choice) and `cut` (texts that lost tokens on the left); `wrong` with `problem` and `fix`. With
+`--check` nothing is scored: `task` per task with `task`, `documents`, `dev`, `metrics` and `left_out`.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import numbers
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from harness.core.errors import RatchetError
 from harness.core.journal import Journal
 from harness.core.process import die_with_parent
-from harness.core.records import ItemResult, Score
+from harness.evaluate import lm_eval_items, lm_eval_tasks
+from harness.evaluate.lm_eval_tasks import Tasks
 
-# Requests in flight: the engine batches them; more only lengthens the queue.
-BATCH_SIZE = 16
-NUM_CONCURRENT = 4
+Tell = Callable[..., None]
 
 
-def main(job_file: str) -> int:
+def main(arguments: list[str]) -> int:
     die_with_parent()
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"  # the engine is here, whatever the proxy
-    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    job = json.loads(Path(arguments[-1]).read_text(encoding="utf-8"))
     # lm-eval logs and prints freely: stdout is for events only.
     events, sys.stdout = sys.stdout, sys.stderr
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    lm_eval_tasks.quiet()
 
     def tell(**event: Any) -> None:
         print(json.dumps(event), file=events, flush=True)
 
-    tell(event="loading")
-    import lm_eval.models.openai_completions  # noqa: F401 - here, while the parent is still busy with other things
-    from lm_eval.tasks import TaskManager
-
-    manager = TaskManager(include_path=job["include_path"] or None)
-    if not sys.stdin.readline():  # the parent is gone
+    try:
+        if arguments[0] == "--check":
+            _check(job, tell)
+        else:
+            _score_all(job, tell)
+    except RatchetError as error:
+        tell(event="wrong", problem=error.problem, fix=error.fix)
         return 1
-    for subject in job["subjects"]:
-        started = time.monotonic()
-        results = _evaluate(job, subject["model"], manager)
-        with Journal(Path(subject["folder"]), "items", point="eval.item") as journal:
-            count = 0
-            for item in _items(results, set(job["own_tasks"])):
-                journal.append(item.model_dump(mode="json"))
-                count += 1
-        tell(event="done", eval_id=subject["eval_id"], items=count, seconds=time.monotonic() - started)
     return 0
 
 
-def _evaluate(job: dict[str, Any], model: str, manager: Any) -> dict[str, Any]:
-    from lm_eval import simple_evaluate
+def _check(job: dict[str, Any], tell: Tell) -> None:
+    """Load the tasks and say what they give. The unit of a metric is known once there are values."""
+    tasks = lm_eval_tasks.load(job["tasks"], job["include_path"], job["num_fewshot"])
+    own = set(job["own_tasks"])
+    dev = tasks.dev_documents(own, job["dev_share"], job["limit"])
+    for name, task in tasks.found.items():
+        metrics = {key: info.model_dump(mode="json") for key in task.aggregation() if (info := tasks.metric(name, key))}
+        tell(
+            event="task",
+            task=name,
+            documents=len(task.eval_docs),
+            dev=len(dev.get(name, [])),
+            metrics={f"{name}/{key}": info for key, info in metrics.items()},
+            left_out={key: why for key, why in tasks.left_out.items() if key.startswith(f"{name}/")},
+        )
 
-    results = simple_evaluate(
-        model="local-completions",
-        model_args={
-            "model": model,
-            "base_url": f"{job['url']}/v1/completions",
-            "tokenizer": job["tokenizer"],
-            "tokenizer_backend": "huggingface",
-            "max_length": job["max_model_len"],
-            "num_concurrent": NUM_CONCURRENT,
-            "max_retries": 3,
-        },
-        tasks=job["tasks"],
-        num_fewshot=job["num_fewshot"],
-        apply_chat_template=job["apply_chat_template"],
-        limit=job["limit"],
-        batch_size=BATCH_SIZE,
-        task_manager=manager,
+
+def _score_all(job: dict[str, Any], tell: Tell) -> None:
+    tell(event="loading")
+    from harness.evaluate.lm_eval_model import RatchetCompletions  # while the parent is still busy with other things
+
+    tasks = lm_eval_tasks.load(job["tasks"], job["include_path"], job["num_fewshot"])
+    model = RatchetCompletions(job["url"], "", job["tokenizer"], job["max_model_len"])
+    dev = tasks.dev_documents(set(job["own_tasks"]), job["dev_share"], job["limit"])
+    if not sys.stdin.readline():  # the parent is gone
+        return
+    for subject in job["subjects"]:
+        started = time.monotonic()
+        scored = _score(job, tasks, dev, model.named(subject["model"]))
+        with Journal(Path(subject["folder"]), "items", point="eval.item") as journal:
+            for item in scored.pop("results"):
+                journal.append(item.model_dump(mode="json"))
+        tell(event="done", eval_id=subject["eval_id"], seconds=time.monotonic() - started, **scored)
+
+
+def _score(job: dict[str, Any], tasks: Tasks, dev: dict[str, list[int]], model: Any) -> dict[str, Any]:
+    """One subject on all documents, with the template chosen on dev where the job says `auto`."""
+    own, chosen_on_dev = set(job["own_tasks"]), None
+    chat = job["apply_chat_template"] is True and model.has_chat_template
+    if job["apply_chat_template"] == "auto" and model.has_chat_template and dev:
+        only = Tasks({name: tasks.found[name] for name in dev}, tasks.num_fewshot)
+        means = {form: lm_eval_items.mean(only, _evaluate(model, only, form == "chat", samples=dev))
+                 for form in ("chat", "plain")}  # fmt: skip
+        chat, chosen_on_dev = means["chat"] > means["plain"], means  # a tie stays with lm-eval's default, plain
+    samples = _evaluate(model, tasks, chat, limit=job["limit"])
+    results = lm_eval_items.items(samples, own, job["dev_share"], tasks)
+    return {
+        "results": results,
+        "items": len(results),
+        "metrics": {name: info.model_dump(mode="json") for name, info in lm_eval_items.metrics(samples, tasks).items()},
+        "left_out": tasks.left_out,
+        "chat_template": "chat" if chat else "plain",
+        "chosen_on_dev": chosen_on_dev,
+        "cut": len(model.cut),
+    }
+
+
+def _evaluate(model: Any, tasks: Tasks, chat: bool, **documents: Any) -> dict[str, list[dict[str, Any]]]:
+    """lm-eval's samples by task; `documents` is its `limit` or `samples`."""
+    from lm_eval.evaluator import evaluate
+
+    tasks.ready()
+    results = evaluate(
+        model,
+        {"tasks": tasks.found},
         bootstrap_iters=0,
         log_samples=True,
+        apply_chat_template=chat,
+        fewshot_as_multiturn=True,  # simple_evaluate's default, and so the command line's
+        **documents,
     )
     assert results is not None  # None only on ranks other than 0
-    return dict(results)
-
-
-def _items(results: dict[str, Any], own_tasks: set[str]) -> list[ItemResult]:
-    """One ItemResult per document, paired across subjects by task and document; several filters are several scores."""
-    found: dict[str, ItemResult] = {}
-    for task, samples in results["samples"].items():
-        for sample in samples:
-            item = _item(task, sample, task in own_tasks)
-            known = found.get(item.item_id)
-            found[item.item_id] = (
-                known.model_copy(update={"scores": known.scores | item.scores}) if known is not None else item
-            )
-    return list(found.values())
-
-
-def _item(task: str, sample: dict[str, Any], own: bool) -> ItemResult:
-    """Metrics are named `task/metric`, and `task/metric,filter` where the task names its filters.
-
-    Only our `own` tasks' documents carry our id, split and cluster; elsewhere these columns mean other things. Metrics
-    that are no number per document (perplexities, corpus scores) are left out.
-    """
-    document = sample["doc"] if own else {}
-    item_id = f"{task}/{document.get('id', sample['doc_id'])}"
-    responses = sample["filtered_resps"]
-    filtered = "" if sample.get("filter", "none") == "none" else f",{sample['filter']}"
-    return ItemResult(
-        item_id=item_id,
-        split=str(document.get("split", "release")),
-        cluster=str(document.get("cluster", item_id)),
-        bucket="scored",
-        scores={
-            f"{task}/{name}{filtered}": Score(value=float(sample[name]))
-            for name in sample["metrics"]
-            if isinstance(sample[name], numbers.Real)
-        },
-        prompt_sha256=str(sample["prompt_hash"]),
-        prompt=str(_first_argument(sample["arguments"])),
-        answer=json.dumps(responses, ensure_ascii=False, default=str),
-    )
-
-
-def _first_argument(arguments: Any) -> str:
-    """The context of the first request: lm-eval keeps requests as tuples, or as a dict of them when logged."""
-    first = next(iter(arguments.values())) if isinstance(arguments, dict) else arguments[0]
-    return str(next(iter(first.values())) if isinstance(first, dict) else first[0])
+    return dict(results["samples"])
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))

@@ -4,6 +4,10 @@ Pure: records in, records and text out; only `draw` writes files. Matplotlib is 
 """
 
 from harness.report.build import Board, BoardRow, CandidateReport, Report, build_report
+from harness.report.canvas import as_png, as_svg
+from harness.report.extras import Extras
+from harness.report.gallery import gallery
+from harness.report.html import as_html
 from harness.report.plots import draw
 from harness.report.text import as_json, as_markdown, print_tables
 
@@ -11,10 +15,15 @@ __all__ = [
     "Board",
     "BoardRow",
     "CandidateReport",
+    "Extras",
     "Report",
+    "as_html",
     "as_json",
     "as_markdown",
+    "as_png",
+    "as_svg",
     "build_report",
     "draw",
+    "gallery",
     "print_tables",
 ]

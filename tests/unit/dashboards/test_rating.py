@@ -17,9 +17,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from dashboards import app as web
-from dashboards import rate
 from dashboards.desk import ALREADY_SAVED, NOT_SAVED, Desk
 from dashboards.links import LINK_DAYS, Links
+from dashboards.web import HOST, plain
 from harness import campaign as campaigns
 from harness.core.errors import InputError
 from harness.core.paths import Lab
@@ -119,7 +119,7 @@ def test_the_end_has_no_pair_and_no_ticket(lab: Lab) -> None:
 
 def test_text_of_others_is_only_text() -> None:
     """No tag, no quote and none of the characters that Gradio's templates know is left as it was."""
-    shown = rate.plain("<img src=x onerror=\"f('1')\"> {{value}} ${alert(1)} `x` @children \\u003c")
+    shown = plain("<img src=x onerror=\"f('1')\"> {{value}} ${alert(1)} `x` @children \\u003c")
     assert not re.search(r"[<>\"'{}$`@\\]", shown)
     assert "&#36;&#123;alert(1)&#125;" in shown
 
@@ -218,7 +218,7 @@ def test_a_removed_link_ends_at_once(client: TestClient, links: Links) -> None:
 
 def test_a_taken_port_is_one_line_with_the_fix(lab: Lab) -> None:
     with socket.socket() as taken:
-        taken.bind((web.HOST, 0))
+        taken.bind((HOST, 0))
         taken.listen()
         port = str(taken.getsockname()[1])
         command = [

@@ -91,15 +91,16 @@ BAD = {
         "items.jsonl: item 'i1': wrong answer 'Answer 1' gets full marks on exact. correct the list of wrong answers",
     ),
     "item twice": (items(ITEM, ITEM), "items.jsonl:2: id 'i1' stands twice. give every item an id of its own"),
-    "scorer": (items(metrics={"exact": {"scorer": "exakt"}}), "scorer 'exakt' is unknown. use exact, contains, chrf"),
+    "scorer": (items(metrics={"exact": {"scorer": "exakt"}}), "scorer 'exakt' is unknown. use exact or "),
     "unmeasured": (
         spec(gate__primary__metric="mini/bleu"),
         "gate: metric 'mini/bleu' is not measured by this spec. use one of mini/exact",
     ),
     "no release": (items({**ITEM, "split": "dev"}), "evalset mini: has no release items"),
     "contaminated": (
-        rows({"prompt": "ITEM 7", "completion": "c"}),
-        "1 of 50 items stand in the training data (first: 'i7')",
+        rows(*({"prompt": f"ITEM {n}!", "completion": "c"} for n in range(29, 50))),
+        "evalset mini: 21 of 50 items stand in the training data (21 release; first 'i29': exact, train.jsonl:1). "
+        "remove those rows from training: without them more than half of release would decide nothing",
     ),
     "other base": (another_base, "adapter sft was trained on another base than base. give the base_model it was"),
     "no parent": (spec(train__init_adapter="desk@prod"), "desk@prod does not exist. nothing was promoted to desk yet"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import InputError
-from harness.data import FORMATS, few_shot_turns, inspect, is_preference, load_rows, normalised, prompts_of, turns_of
+from harness.data import FORMATS, few_shot_turns, inspect, is_preference, load_rows, normalised, numbered_rows, turns_of
 
 USER, BOT = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
 SFT = {"prompt": [USER], "completion": [BOT]}
@@ -177,7 +177,12 @@ def test_few_shot_of_preferences_shows_the_chosen_answer(tmp_path: Path):
     assert turns[-1]["content"] == "good"
 
 
-def test_prompts_are_the_same_whatever_case_and_spacing(tmp_path: Path):
-    ref = inspect(write(tmp_path, {"prompt": "Say  IT:\nnow", "completion": "a"}))
-    assert prompts_of(ref) == {normalised(turns_of("say it: NOW", "user"))}
-    assert normalised(turns_of("say it", "user")) not in prompts_of(ref)
+def test_prompts_are_the_same_whatever_case_and_spacing():
+    assert normalised(turns_of("Say  IT:\nnow", "user")) == normalised(turns_of("say it: NOW", "user"))
+    assert normalised(turns_of("say it", "user")) != normalised(turns_of("say it: NOW", "user"))
+
+
+def test_rows_come_with_their_lines_and_all_their_columns(tmp_path: Path):
+    ref = inspect(write(tmp_path, {"prompt": "a", "completion": "b", "cluster": "c"}))
+    ((number, written, row),) = numbered_rows(ref)
+    assert (number, written["cluster"], sorted(row)) == (1, "c", ["completion", "prompt"])

@@ -166,7 +166,7 @@ def test_few_shot_is_another_subject_than_its_base(desk):
     context = desk.resolve()
     base, two, four = context.baseline_subjects()
     assert len({base.identity, two.identity, four.identity}) == 3
-    assert two.prompting.examples_sha256 == sha256_of(context.shots["2-shot"])
+    assert two.prompting.examples_sha256 == sha256_of(context.preface(two).turns)
 
 
 def test_few_shot_with_other_examples_is_another_row(desk):

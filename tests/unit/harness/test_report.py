@@ -84,8 +84,9 @@ def test_it_chooses_on_dev_and_decides_on_release():
     report = build_report(plan("a", "b"), example(), GATE, incumbent=OLD)
     assert [(one.candidate, one.chosen, one.verdict) for one in report.candidates] == [
         ("a", True, "SHIP"),
-        ("b", False, "SHIP"),
+        ("b", False, None),
     ]
+    assert "not chosen on dev; gate.decide: all tests every candidate" in report.candidates[1].reason
     assert (report.verdict, report.reason) == ("SHIP", report.candidates[0].reason)
     primary = {row.comparator: row.comparison for row in report.candidates[0].rows if row.role == "primary"}
     assert primary["best_baseline"].against == "4-shot"  # best on dev; on release zero-shot is better
@@ -140,7 +141,7 @@ def test_without_dev_nobody_is_chosen_and_nothing_ships():
     report = build_report(plan("a", "b"), found, GATE, incumbent=OLD)
     assert report.verdict == "INVALID"
     assert [one.chosen for one in report.candidates] == [False, False]
-    assert any(note.startswith("no best_baseline: 2 baselines have no scores on dev") for note in report.notes)
+    assert "2 of 2 candidates have no aac/chrf on dev" in report.notes
 
 
 def test_an_only_candidate_and_an_only_baseline_need_no_choice():
@@ -182,7 +183,7 @@ def test_json_comes_back_whole():
 
 
 def test_markdown_has_every_section_and_figure():
-    report = build_report(plan("a", "b"), example(), GATE, incumbent=OLD)
+    report = build_report(plan("a", "b"), example(), GATE.model_copy(update={"decide": "all"}), incumbent=OLD)
     text = as_markdown(report)
     for part in ("# aac: SHIP", "## Gate: a", "## Gate: b", "## Every comparison on release", "aac/chrf on dev"):
         assert part in text
@@ -238,7 +239,7 @@ def test_nothing_is_loaded_for_drawing_before_something_is_drawn():
 def test_a_promoted_candidate_is_not_compared_with_itself():
     """Running a plan again after its best run was promoted must not turn that run's verdict INVALID."""
     rest = [one for one in example() if one.subject != OLD]
-    report = build_report(plan("a", "b"), rest, GATE, incumbent=made("a"))
+    report = build_report(plan("a", "b"), rest, GATE.model_copy(update={"decide": "all"}), incumbent=made("a"))
     a, b = report.candidates
     assert [row.verdict for row in a.rows if row.comparator == "incumbent"] == [None, None]
     assert a.verdict == "SHIP"

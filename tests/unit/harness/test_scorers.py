@@ -1,48 +1,17 @@
-"""Scorers by hand, own scorers that misbehave, and evalsets that prove themselves."""
+"""Own scorers that misbehave, metrics that do not fit, and evalsets that prove themselves."""
 
 from __future__ import annotations
 
 import pytest
 
 from harness.core.errors import InputError
-from harness.evalset import Item, load
-from harness.evaluate.scorers import SHIPPED, safe_score, scorers, self_check
+from harness.evalset import load
+from harness.evalset.metric import KINDS
+from harness.evaluate.scorers import MAKERS, safe_score, scorers, self_check
 
 
-def item(*gold: str) -> Item:
-    return Item(id="1", prompt="q", gold=list(gold))
-
-
-@pytest.mark.parametrize(
-    ("answer", "exact", "contains"),
-    [
-        ("I am behind.", 1, 1),
-        ("  i AM\n behind. ", 1, 1),
-        ("Well, I am behind. Really.", 0, 1),
-        ("I am", 0, 0),
-        ("", 0, 0),
-        ("Ich bin hinten.", 1, 1),
-    ],
-)
-def test_exact_and_contains(answer, exact, contains):
-    asked = item("I am behind.", "ich bin hinten.")
-    assert SHIPPED["exact"](asked, answer).value == exact
-    assert SHIPPED["contains"](asked, answer).value == contains
-
-
-def test_chrf_by_hand():
-    """'abd' against 'abc': 1-grams 2 of 3, 2-grams 1 of 2, 3-grams 0 of 1, and no longer ones on either side.
-
-    Precision = recall = (2/3 + 1/2 + 0) / 3 = 7/18, so F2 is 7/18 too: 38.89 points.
-    """
-    assert SHIPPED["chrf"](item("abc"), "abd").value == pytest.approx(100 * 7 / 18)
-
-
-def test_chrf_takes_the_nearest_gold_answer():
-    asked = item("xyz", "abc")
-    assert SHIPPED["chrf"](asked, " abc ").value == 100.0
-    assert SHIPPED["chrf"](asked, "abd").value == pytest.approx(100 * 7 / 18)
-    assert SHIPPED["chrf"](asked, "").value == 0.0
+def test_what_is_known_of_scorers_and_the_scorers_are_one_list():
+    assert set(KINDS) == set(MAKERS)
 
 
 OWN = "def score(item, answer):\n    {}\n"
@@ -62,7 +31,7 @@ def test_an_own_scorer_sees_the_whole_item(desk):
         metrics={"m": {"scorer": "scorer.py"}},
     )
     evalset = load("e")
-    score = scorers(evalset)["m"](evalset.items[0], "ok")
+    score = safe_score(scorers(evalset)["m"], evalset.items[0], "ok")
     assert (score.value, score.explanation) == (0.5, "OK")
 
 
@@ -94,8 +63,14 @@ def test_points_go_to_a_hundred(desk):
 @pytest.mark.parametrize(
     ("metric", "files", "said"),
     [
-        ({"scorer": "rouge9"}, {}, "scorer 'rouge9' is unknown. use exact, contains, chrf, scorer.py"),
-        ({"scorer": "exact", "unit": "percent"}, {}, "metrics.m.unit 'percent' is unknown. use share or points"),
+        ({"scorer": "rouge9"}, {}, "scorer 'rouge9' is unknown. use rouge_l or "),
+        (
+            {"scorer": "exact", "options": {"case": 1}},
+            {},
+            "metrics.m: options.case: unknown key. options of exact: none",
+        ),
+        ({"scorer": "regex", "options": {"pattern": "("}}, {}, "metrics.m: options.pattern: '(' is no regular"),
+        ({"scorer": "exact", "unit": "percent"}, {}, "metrics.m: unit 'percent': exact gives share"),
         ({"scorer": "scorer.py"}, {}, "scorer.py does not exist. write `def score(item, answer) -> dict` there"),
         ({"scorer": "scorer.py"}, {"scorer.py": "def score(:"}, "SyntaxError: "),
         ({"scorer": "scorer.py"}, {"scorer.py": "import nothing_of_that_name"}, "ModuleNotFoundError: "),
@@ -153,4 +128,67 @@ def test_full_marks_of_a_metric_that_goes_down_are_zero(desk):
     self_check(load("e"))
     desk.evalset("e", [{"id": "1", "prompt": "q", "gold": ["b"]}], files, metrics={"m": metric})
     with pytest.raises(InputError, match=r"gold answer 'b' scores 1.0 on m, not 0"):
+        self_check(load("e"))
+
+
+def test_an_own_scorer_may_have_a_unit_of_its_own(desk):
+    scorer, asked = own(desk, "return {'value': 1234.5}", unit="euro")
+    assert safe_score(scorer, asked, "a").value == 1234.5
+    self_check(load("e"))
+    scorer, asked = own(desk, "return {'value': float('inf')}", unit="euro")
+    assert "not a finite number" in safe_score(scorer, asked, "a").explanation
+
+
+def test_units_and_directions_are_the_scorers_own(desk):
+    metrics = {"b": {"scorer": "bleu"}, "t": {"scorer": "ter"},
+               "l": {"scorer": "length", "options": {"count": "tokens"}},
+               "c": {"scorer": "chrf"}, "cc": {"scorer": "chrf", "options": {"corpus": True}},
+               "a": {"scorer": "accuracy", "options": {"labels": ["x", "y", "z", "w"]}},
+               "f": {"scorer": "macro_f1", "chance": 0.1, "options": {"labels": ["x", "y"]}}}  # fmt: skip
+    desk.evalset("e", metrics=metrics)
+    infos = {name: metric.info for name, metric in load("e").definition.metrics.items()}
+    assert [(infos[n].unit, infos[n].direction, infos[n].aggregate) for n in ("b", "t", "l", "c", "cc")] == [
+        ("points", "up", "bleu"),
+        ("points", "down", "ter"),
+        ("tokens", "up", "mean"),
+        ("points", "up", "mean"),
+        ("points", "up", "chrf"),
+    ]
+    assert (infos["a"].chance, infos["f"].chance, infos["b"].chance) == (0.25, 0.1, None)
+
+
+def test_a_metric_is_the_same_whether_its_unit_is_written_or_not(desk):
+    desk.evalset("e", metrics={"m": {"scorer": "ter"}})
+    short = load("e").sha256
+    desk.evalset("e", metrics={"m": {"scorer": "ter", "unit": "points", "direction": "down"}})
+    assert load("e").sha256 == short
+
+
+def test_a_judges_metrics_are_left_to_the_judge(desk):
+    desk.evalset(
+        "e", metrics={"j": {"scorer": "judge", "options": {"rubric": "Is it kind?"}}, "m": {"scorer": "exact"}}
+    )
+    evalset = load("e")
+    assert set(scorers(evalset)) == {"m"}
+    judged = scorers(evalset, {"j": scorers(evalset)["m"]})
+    assert set(judged) == {"j", "m"}
+    self_check(evalset)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "gold", "wrong", "right"),
+    [
+        ("meteor", "the cat sat on the mat", "a dog ran", True),
+        ("meteor", "the cat", "the cat", False),
+        ("groundedness_overlap", "cats purr", "dogs bark", True),
+        ("groundedness_overlap", "dogs bark", "cats purr", False),
+    ],
+)
+def test_without_full_marks_gold_must_beat_wrong(desk, scorer, gold, wrong, right):
+    row = {"id": "1", "prompt": "what do cats do?", "gold": [gold], "wrong": [wrong], "contexts": ["cats purr"]}
+    desk.evalset("e", [row], metrics={"m": {"scorer": scorer}})
+    if right:
+        self_check(load("e"))
+        return
+    with pytest.raises(InputError, match="no gold answer more"):
         self_check(load("e"))

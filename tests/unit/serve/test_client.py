@@ -110,3 +110,16 @@ def test_retries(
 def test_an_ask_is_chat_or_prompt() -> None:
     with pytest.raises(ValueError, match="either"):
         Ask("m")
+
+
+def test_what_a_reasoning_or_calling_model_answers_is_kept_apart() -> None:
+    call = {"function": {"name": "f", "arguments": '{"a": 1}'}}
+    odd = {"function": {"name": "g", "arguments": "[1]"}}
+    message = {"content": None, "reasoning": "hm", "tool_calls": [call, odd, {"function": {"name": "h"}}]}
+    reply = client._reply({"choices": [{"message": message}]}, chat=True, latency_s=0.5, model="m")
+    assert (reply.text, reply.thinking, reply.model, reply.error) == ("", "hm", "m", None)
+    assert reply.tool_calls == (
+        {"name": "f", "arguments": {"a": 1}},
+        {"name": "g", "arguments": "[1]"},
+        {"name": "h", "arguments": {}},
+    )

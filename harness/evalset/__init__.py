@@ -1,6 +1,6 @@
 """Evalsets: a folder with evalset.yaml, items.jsonl and, where the shipped scorers do not do, scorer.py.
 
-`load` checks every line; whether gold answers score 1.0 is checked by harness.check, which knows the scorers.
+`load` checks every line; whether gold answers get full marks is checked by harness.evaluate.scorers.self_check.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.core.errors import InputError
 from harness.core.fingerprint import file_sha256, sha256_of
-from harness.core.records import MetricInfo
 from harness.data import Turn, read_json_lines, turns_of
+from harness.evalset.metric import Metric
 from harness.yaml_lines import read_yaml
 
 SPLITS = ("tune", "dev", "release")
@@ -22,26 +22,44 @@ EVALSETS = Path("evalsets")
 NO_CONTENT = ("README.md", "evalset.yaml")  # the latter counts by its values, so that its comments may change
 
 
-class Metric(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    scorer: str
-    direction: Literal["up", "down"] = "up"
-    unit: str = "share"
+class Reasoning(BaseModel):
+    """What a model puts around its thinking, which is no part of its answer."""
 
-    @property
-    def info(self) -> MetricInfo:
-        return MetricInfo(direction=self.direction, unit=self.unit)
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    start: str = "<think>"
+    end: Annotated[str, Field(min_length=1)] = "</think>"
+
+
+class ToolCall(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    arguments: dict[str, Any] = {}
+
+
+class Assertion(BaseModel):
+    """One check of a weighted set; the types are those of harness.evaluate.scorers.assertions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    type: str
+    value: Any = None
+    weight: Annotated[float, Field(gt=0)] = 1.0
 
 
 class Item(BaseModel):
-    """One question. Unknown fields are kept for own scorers and left alone."""
+    """One question, with what its scorers need. Unknown fields are kept for own scorers and left alone."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
     id: Annotated[str, Field(min_length=1)]
     prompt: str | list[dict[str, str]]
     split: Literal["tune", "dev", "release"] = "release"
     gold: list[str] = []
     wrong: list[str] = []
+    tags: list[str] = []
+    follow_ups: list[str] = Field([], description="user turns asked after the answer; the last answer is scored")
+    contexts: list[str] = Field([], description="frozen passages, put before the question or where {contexts} stands")
+    tools: list[dict[str, Any]] = Field([], description="OpenAI's schema, sent with the request")
+    tool_calls: list[ToolCall] = Field([], description="the calls that are expected")
+    assertions: list[Assertion] = Field([], alias="assert")
 
     @property
     def turns(self) -> list[Turn]:
@@ -49,6 +67,11 @@ class Item(BaseModel):
 
     def other(self, field: str) -> Any:
         return (self.model_extra or {}).get(field)
+
+    def has(self, field: str) -> bool:
+        """Whether a field, by its name in items.jsonl, holds anything."""
+        own = {"assert": self.assertions, "gold": self.gold, "contexts": self.contexts, "tool_calls": self.tool_calls}
+        return bool(own[field] if field in own else self.other(field))
 
 
 class Definition(BaseModel):
@@ -63,8 +86,24 @@ class Definition(BaseModel):
     tasks: list[str] = []
     items: str = "items.jsonl"
     cluster: str | None = Field(None, description="item field that groups items which are not independent")
+    system: str = Field("", description="system prompt before every item")
     sampling: dict[str, Any] = {"temperature": 0.0, "max_tokens": 256}
+    samples: int = Field(1, ge=1, le=1000, description="answers per item, each a request with a seed of its own")
+    reasoning: Reasoning | None = None
     metrics: dict[str, Metric] = {}
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> Definition:
+        if self.samples > 1 and self.sampling.get("temperature") == 0:
+            raise ValueError(f"samples: {self.samples} at temperature 0 are one answer {self.samples} times")
+        if "n" in self.sampling:
+            raise ValueError("sampling.n is `samples` here: each answer is a request of its own")
+        for name, metric in self.metrics.items():
+            if metric.k and metric.k > self.samples:
+                raise ValueError(f"metrics.{name}.k is {metric.k}, but samples is {self.samples}")
+            if self.samples > 1 and metric.scorer == "macro_f1":
+                raise ValueError(f"metrics.{name}: macro_f1 reads one answer per item, but samples is {self.samples}")
+        return self
 
 
 class Evalset(BaseModel):
@@ -127,9 +166,10 @@ def read_definition(path: Path) -> Definition:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        problem = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
-        known = ", ".join(Definition.model_fields)
-        raise InputError(f"{lines.at(*key.split('.'))}: {key}: {problem}", f"keys here: {known}") from None
+        problem = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+        fix = "correct it" if first["type"] == "value_error" else f"keys here: {', '.join(_keys(first['loc']))}"
+        where = f"{key}: " if key else ""
+        raise InputError(f"{lines.at(*key.split('.'))}: {where}{problem}", fix) from None
     if definition.kind == "business" and not definition.metrics:
         raise InputError(f"{path}: metrics is missing", "name at least one, e.g. exact: {scorer: exact}")
     for key, file in [("items", definition.items), *(("scorer", one.scorer) for one in definition.metrics.values())]:
@@ -138,6 +178,13 @@ def read_definition(path: Path) -> Definition:
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", definition.name):
         raise InputError(f"{path}: name {definition.name!r} is not valid", "use a-z, 0-9, '_' and '-'")
     return definition
+
+
+def _keys(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that stand where an error is: in a metric, in `reasoning`, or at the top."""
+    if len(location) > 2 and location[0] == "metrics":
+        return list(Metric.model_fields)
+    return list((Reasoning if location[0] == "reasoning" and len(location) > 1 else Definition).model_fields)
 
 
 def _items(path: Path) -> list[Item]:
