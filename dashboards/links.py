@@ -1,7 +1,8 @@
-"""Personal links: who may rate. Tokens are random, shown once, and kept only as their SHA-256.
+"""Personal links: who may rate, or see results. Tokens are random, shown once, and kept only as their SHA-256.
 
-`campaigns/<name>/raters.json` (mode 0600) holds [{"rater", "sha256", "created"}]. A new link never ends an older one,
-so raters with an open page keep it over a restart; removing a line, or the file, ends a link at once.
+`campaigns/<name>/raters.json` and `dashboard/viewers.json` (mode 0600) hold [{"rater", "sha256", "created"}]. A new
+link never ends an older one, so whoever has an open page keeps it over a restart; removing a line, or the file, ends a
+link at once.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ _LINKS = TypeAdapter(list[Link])
 
 
 class Links:
-    """The links of one campaign, read from disk at every check."""
+    """The links of one page, read from disk at every check."""
 
-    def __init__(self, place: Path) -> None:
-        self.path = place / "raters.json"
+    def __init__(self, place: Path, file: str = "raters.json") -> None:
+        self.path = place / file
 
     def raters(self) -> list[str]:
         """Names with a link that still works."""

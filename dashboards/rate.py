@@ -6,23 +6,19 @@ or changes how the page looks. Every handler asks who is there itself; no state 
 
 from __future__ import annotations
 
-import html
 import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from dashboards.desk import Desk, Note, Screen
 from dashboards.links import Links
+from dashboards.web import STATIC, css, plain, theme
 from harness.core.errors import RatchetError
 from harness.core.records import Choice
-
-STATIC = Path(__file__).parent / "static"
-PLAIN_CSS = (STATIC / "plain.css").read_text(encoding="utf-8")
 
 # In focus order. The key of each is in rate.js.
 BUTTONS: tuple[tuple[Choice, str], ...] = (
@@ -38,16 +34,12 @@ LONG_ANSWER = 400  # characters; where one is longer both are set smaller, to be
 
 _ICON = re.compile(r"(\{[^{}\n]{1,40}\})")
 
-# Gradio fills ${…} and {{…}} in the HTML it is given; in text of others these characters are only characters.
-_TEMPLATE_CHARACTERS = str.maketrans({character: f"&#{ord(character)};" for character in "{}$`\\@"})
-
 
 def look() -> dict[str, Any]:
-    """Theme, styles and keyboard script, as mount_gradio_app takes them. Fonts of the system: none is fetched."""
-    fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+    """Theme, styles and keyboard script, as mount_gradio_app takes them."""
     return {
-        "theme": gr.themes.Base(font=fonts, font_mono=["ui-monospace", "monospace"]),
-        "css": PLAIN_CSS + (STATIC / "rate.css").read_text(encoding="utf-8"),
+        "theme": theme(),
+        "css": css("rate.css"),
         "head": f"<script>{(STATIC / 'rate.js').read_text(encoding='utf-8')}</script>",
     }
 
@@ -124,11 +116,6 @@ def _render(screen: Screen) -> list[Any]:
         _thanks(screen) if over else "",
         screen.ticket,
     ]
-
-
-def plain(text: str) -> str:
-    """HTML that shows `text` as it is, whatever it contains."""
-    return html.escape(text).translate(_TEMPLATE_CHARACTERS)
 
 
 def _progress(screen: Screen) -> str:

@@ -8,7 +8,7 @@ to import and seeds this process's random numbers.
 from __future__ import annotations
 
 import copy
-import logging
+from array import array
 from typing import Any, Self
 
 from lm_eval import utils
@@ -20,8 +20,8 @@ from serve.client import choice_logprobs
 
 CONCURRENCY = 64  # generations under way; the engine batches them
 TOKENISED_AT_ONCE = 1024  # texts per call of the tokenizer, which spreads them over its threads
+TEXTS_REMEMBERED = 200_000  # of 1,000 tokens each they take 800 MB; what is beyond is tokenised as it comes
 
-log = logging.getLogger(__name__)
 Pair = tuple[str, str]
 Scored = tuple[float, bool]
 
@@ -47,7 +47,7 @@ class RatchetCompletions(LocalCompletionsAPI):
             **kwargs,
         )
         self._url = url
-        self._ids: dict[str, list[int]] = {}  # shared by all models of one base
+        self._ids: dict[str, array[int]] = {}  # shared by all models of one base
         self._known: dict[Pair, Scored] = {}
         self.cut: set[Pair] = set()
 
@@ -89,16 +89,16 @@ class RatchetCompletions(LocalCompletionsAPI):
         return totals
 
     def tok_encode(self, string: Any, *args: Any, **kwargs: Any) -> Any:
-        """`local-completions`' tokens, from memory where they were made before; callers only slice and add them."""
+        """`local-completions`' tokens, from memory where they were made before."""
         known = self._ids.get(string) if isinstance(string, str) and not args and not kwargs else None
-        return super().tok_encode(string, *args, **kwargs) if known is None else known
+        return super().tok_encode(string, *args, **kwargs) if known is None else known.tolist()
 
     def _tokenise(self, texts: list[str]) -> None:
         """Tokenise many texts at once: one call of the tokenizer per text costs more than its work."""
         new = [text for text in dict.fromkeys(texts) if text and text not in self._ids]
-        for start in range(0, len(new), TOKENISED_AT_ONCE):
+        for start in range(0, min(len(new), TEXTS_REMEMBERED - len(self._ids)), TOKENISED_AT_ONCE):
             part = new[start : start + TOKENISED_AT_ONCE]
-            self._ids |= zip(part, super().tok_encode(part), strict=True)
+            self._ids |= zip(part, (array("i", ids) for ids in super().tok_encode(part)), strict=True)
 
     def _loglikelihood_tokens(self, requests: list[tuple[Any, list[int], list[int]]], **kwargs: Any) -> list[Scored]:
         """Continuations of one context are asked for together, contexts with a common beginning one after another."""

@@ -43,6 +43,7 @@ def as_html(report: Report, extras: Extras = NOTHING) -> str:
         "headline": words.headline(report, extras),
         "changes": words.what_changes(report, extras),
         "guardrails": words.guardrails(report),
+        "unguarded": words.unguarded(report),
         "signs": words.SIGNS,
         "mark": words.MARKS[report.verdict],
         "chosen": chosen,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from harness.core.records import MetricInfo, Verdict
-from harness.gate import Row
+from harness.gate import Row, metrics_of
 from harness.report.build import CandidateReport, Report
 from harness.report.extras import Extras
 from harness.stats import Interval, figures
@@ -82,6 +82,17 @@ def guardrails(report: Report) -> list[tuple[Mark, str]]:
     """One sentence for each guardrail of the chosen candidate, with its mark."""
     found = chosen_of(report)
     return [(MARKS[row.verdict], _held(row)) for row in (found.rows if found else []) if row.role == "guardrail"]
+
+
+def unguarded(report: Report) -> list[str]:
+    """What the chosen candidate does worse beyond doubt on metrics that no row of the gate looks at."""
+    found = chosen_of(report)
+    guarded = metrics_of(report.gate) if report.gate else []
+    return [
+        f"{one.metric}, which the gate does not look at, against {one.against}: {_change(one.difference, one.info)}."
+        for one in (found.comparisons if found else [])
+        if one.metric not in guarded and one.difference.high is not None and one.difference.high < 0
+    ]
 
 
 def _held(row: Row) -> str:

@@ -14,7 +14,7 @@ from harness.report import Report, as_html, gallery
 from harness.report.canvas import COLOURS, as_svg, spread
 from harness.report.context_plots import smoothed, thinned
 from harness.report.extras import Extras
-from harness.report.words import guardrails, headline, what_changes
+from harness.report.words import guardrails, headline, unguarded, what_changes
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +146,20 @@ def test_a_guardrail_that_fails_says_so_in_words(made):
         assert words in sentence
 
 
+def test_a_loss_that_no_row_guards_is_said_all_the_same(made):
+    """`mini/length` taken out of the gate, with a difference that lies wholly below zero."""
+    _, report = made
+    lost = [one for one in report.candidates[0].comparisons if one.metric == "mini/length"]
+    worse = {"estimate": -4.0, "low": -5.0, "high": -3.0}
+    lost = [one.model_copy(update={"difference": one.difference.model_copy(update=worse)}) for one in lost]
+    candidate = report.candidates[0].model_copy(update={"comparisons": lost})
+    mine = report.model_copy(update={"candidates": [candidate]})
+    assert unguarded(mine) == []
+    free = mine.model_copy(update={"gate": mine.gate.model_copy(update={"guardrails": []})})
+    (sentence,) = unguarded(free)
+    assert "mini/length, which the gate does not look at, against zero-shot: 4.00 characters worse" in sentence
+
+
 def test_a_candidate_that_is_served_already_changes_nothing(made):
     _, report = made
     row = report.candidates[0].rows[0].model_copy(update={"comparator": "incumbent", "verdict": None})
@@ -184,3 +198,16 @@ def test_curves_are_smoothed_over_the_steps_before_and_keep_their_end():
     steps, values = thinned(list(range(1001)), [float(n) for n in range(1001)])
     assert (steps[-1], values[-1]) == (1000, 1000.0)
     assert len(steps) <= 202
+
+
+# --- through the door -------------------------------------------------------------------------------------------
+
+
+def test_ratchet_report_writes_the_page_beside_the_rest(desk):
+    context = desk.evaluated()
+    done = desk.ratchet("report", "spec.yaml")
+    assert done.code == 0, done.err
+    assert f"{context.plan.plan_id}.html" in done.out
+    page = (desk.lab.reports / f"{context.plan.plan_id}.html").read_text(encoding="utf-8")
+    assert "may ship" in page
+    assert context.plan.plan_id in page
