@@ -22,6 +22,7 @@ import numpy.typing as npt
 from harness.core.records import Direction, Record
 from harness.stats.numbers import (
     CONFIDENCE,
+    UNIT_RANGE,
     Floats,
     Integers,
     all_single,
@@ -109,7 +110,11 @@ def mean_interval(
         return low + lower * (high - low), low + upper * (high - low)
 
     discordant = int(uncommon(array).sum())
-    return _interval(array, index, discordant, exact, bound if high > low else None, confidence)
+    found = _interval(array, index, discordant, exact, bound if high > low else None, confidence)
+    if unit not in UNIT_RANGE or found.low is None or found.high is None:
+        return found
+    # No mean lies outside its unit's range, so neither need its interval.
+    return found.model_copy(update={"low": max(found.low, low), "high": min(found.high, high)})
 
 
 def flip_bound(difference: Floats, width: float, confidence: float = CONFIDENCE) -> Bound | None:

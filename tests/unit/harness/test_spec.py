@@ -154,7 +154,7 @@ def test_a_name_must_be_safe_as_a_file(tmp_path: Path, name):
     [
         (HEAD, "nothing to evaluate: give `train` or `subjects`"),
         (HEAD + "subjects: [aac@v1]\ngrid: {train.seed: [1]}\n", "grid changes training, but there is no `train`"),
-        ("name: x\n" + TRAIN, "base_model is missing"),
+        ("name: x\nevaluate: {}\n" + TRAIN, "base_model is missing: training, lm-eval and adapters need one"),
         (HEAD + "train: {}\n", "s.yaml:4: train.dataset is missing. add it"),
     ],
 )
