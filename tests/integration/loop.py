@@ -85,8 +85,9 @@ grid:
 baselines: [zero_shot, {{few_shot: 2}}]
 evaluate:
   evalsets: {json.dumps(evalsets)}
-  lm_eval: {{tasks: [tiny_general], limit: 20}}
+  lm_eval: {{tasks: [tiny_general]}}
 gate:
+  decide: all
   primary: {{metric: aac/chrf, better_than: [incumbent, best_baseline], min_gain: 0}}
   guardrails: [{{metric: lm_eval/tiny_general/acc, against: [base, incumbent], max_loss: 0.9}}]
 """,

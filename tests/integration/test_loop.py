@@ -84,13 +84,16 @@ def test_the_grid_is_trained_served_scored_and_compared(lab: Path, report: dict)
         assert all(row["difference"]["low"] < row["difference"]["high"] for row in chrf)
     metrics = {board["metric"] for board in report["boards"]}
     assert {"aac/chrf", "aac/exact", "aac_style/warm", "lm_eval/tiny_general/acc"} <= metrics
+    assert report["look"] == 1
+    assert {(one["subject"], one["metric"]) for one in report["repeats"]} >= {("zero-shot", "aac/chrf")}
 
 
 def test_every_item_is_in_the_store_once_with_its_lineage(lab: Path, report: dict) -> None:
     rows = sql(lab, "select eval_id, count(*) n, count(distinct item_id) d from items group by 1")
-    assert len(rows) == 4 * 2 + 3  # two evalsets for two bases' rows and two adapters; lm-eval without few-shot
+    # Two evalsets for two bases' rows and two adapters; lm-eval without few-shot; base and one adapter asked again.
+    assert len(rows) == 4 * 2 + 3 + 2
     assert all(row["n"] == row["d"] for row in rows)
-    assert {row["n"] for row in rows} == {80, 20}
+    assert {row["n"] for row in rows} == {80, len(json_lines(ROOT / "evalsets/tiny_general/release.jsonl"))}
     (run, *_) = sql(lab, "select * from runs")
     assert run["base_sha256"]
     assert run["adapter_sha256"]
@@ -103,7 +106,7 @@ def test_any_duckdb_reads_the_published_file(lab: Path, report: dict) -> None:
         f"import duckdb; print(duckdb.connect({str(lab / 'ratchet.duckdb')!r}, read_only=True).sql('from evals').shape)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("(11,")
+    assert done.stdout.startswith("(13,")
 
 
 def test_running_again_repeats_nothing(lab: Path, spec: Path, report: dict) -> None:
