@@ -52,7 +52,7 @@ def plan_record(spec: Spec, spec_path: Path, runs: list[RunJob], evalset_hashes:
         "runs": [job.run_id for job in unique],
         "subjects": [one if isinstance(one, str) else one.model_dump(mode="json") for one in spec.subjects],
         "baselines": [baseline.model_dump(mode="json") for baseline in spec.baselines],
-        "evaluate": spec.evaluate.model_dump(mode="json", exclude={"concurrency"}),
+        "evaluate": spec.evaluate.model_dump(mode="json", exclude={"concurrency", "timeout_s"}),
         "evalsets": evalset_hashes,
         "gate": spec.gate.model_dump(mode="json") if spec.gate else None,
     }

@@ -215,6 +215,9 @@ class Evaluate(Model):
     evalsets: list[str] = []
     lm_eval: LmEval | None = None
     concurrency: Annotated[int, Field(ge=1, le=512)] = 32
+    timeout_s: Annotated[float, Field(gt=0)] = Field(
+        600.0, description="for one answer; a large model on a CPU is slow"
+    )
     repeat: bool = Field(True, description="A/A rows: base and one adapter are scored twice on the primary's evalset")
     forgetting: Literal["auto", "off"] = Field(
         "auto", description="auto: a gate without a guardrail on lm-eval or on `general` gets one on `general`"

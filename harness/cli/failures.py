@@ -18,6 +18,7 @@ from harness.cli.common import (
     ReportFormatOption,
     app,
     print_json,
+    progress_for,
     who,
 )
 from harness.core.paths import Lab
@@ -109,6 +110,30 @@ def errors_export(
         print(f"left out {item_id}: {why}")
     if kind == "data":
         print("an adapter trained on them is not judged by them: `ratchet check` excludes those items from its verdict")
+
+
+@errors_group.command("suggest")
+def errors_suggest(
+    plan_or_spec: TargetArgument = "",
+    judge: Annotated[str, typer.Option("--judge", help="A judge of judges.yaml.")] = "",
+    candidate: CandidateOption = "",
+    metric: MetricOption = "",
+    judges: Annotated[Path, typer.Option("--judges", help="Where judges are named.")] = Path("judges.yaml"),
+    lab: LabOption = DEFAULT_LAB,
+    format: FormatOption = Format.text,
+) -> None:
+    """Have a judge propose tags for a candidate's failures on tune and dev. `ratchet tag` confirms them."""
+    from harness.pipeline import failures, suggestions
+
+    if not judge:
+        raise typer.BadParameter("name one with --judge")
+    question = failures.Question(candidate=candidate, metric=metric, splits=OPEN)
+    made = suggestions.suggest(Lab(lab), plan_or_spec, question, judge, progress_for(format.value), judges)
+    if format is Format.json:
+        print_json(vars(made))
+        return
+    print(f"{made.tags} tags proposed for {made.items} failures; {made.unread} replies could not be read")
+    print("they count once a person confirms them: ratchet tag PLAN ITEM TAG, or in ratchet dashboard")
 
 
 @app.command()

@@ -158,7 +158,8 @@ class MetricInfo(Record):
     direction: Direction = "up"
     unit: str = "share"
     aggregate: str = Field(
-        "mean", description="'mean' of item values, a corpus statistic of `Score.parts`: 'bleu', …, or 'ppi': see harness.ppi"
+        "mean",
+        description="'mean' of item values, a corpus statistic of `Score.parts`: 'bleu', …, or 'ppi': see harness.ppi",
     )
     chance: float | None = Field(
         None, description="what guessing scores; None: not known, and the unit's lowest counts"

@@ -57,6 +57,7 @@ KINDS: dict[str, Kind] = {
     "length": Kind("words", needs=None, full=False, measured=True),
     "thinking_length": Kind("words", needs=None, full=False, measured=True),
     "latency": Kind("s", "down", needs=None, full=False, measured=True),
+    "cost": Kind("per 1000 requests", "down", needs=None, full=False, measured=True),
 }
 COUNTED = ("length", "thinking_length")  # their unit is what options.count says
 UNITS = ("words", "characters", "tokens")

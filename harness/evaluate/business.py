@@ -10,6 +10,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from harness.evaluate.answer import Answer, answer_of, total
 from harness.evaluate.samples import combine
 from harness.evaluate.scorers import Scorer, safe_score, scorers
 from harness.evaluate.talk import Talk, begin, next_ask, with_contexts
-from serve.client import Ask, Reply, ask_many
+from serve.client import TIMEOUT_S, Ask, Reply, ask_many
 
 OWN_FAULT = "HTTP 4"  # the request itself was refused (too long, say): asking again gives the same
 # More failures than this share of an evalset means a broken server or set-up, not hard items.
@@ -33,29 +34,37 @@ MAX_ENDPOINT_FAULTS = 0.1
 SCORING_THREADS = 4  # scorers that start programs wait for them most of the time
 
 
+@dataclass(frozen=True)
+class Door:
+    """Where and how a subject is asked: `chat` or plain completions, so many requests at a time, each for so long."""
+
+    url: str
+    chat: bool
+    concurrency: int = 32
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float = TIMEOUT_S
+
+
 def evaluate(
     evalset: Evalset,
     subject: Subject,
-    url: str,
+    door: Door,
     folder: Path,
     shots: list[Turn],
-    chat: bool,
-    concurrency: int,
     on_item: Callable[[], None],
-    headers: Mapping[str, str] | None = None,
     judged: Mapping[str, Scorer] | None = None,
 ) -> dict[str, int]:
     """Ask what is still missing in `folder`'s journal, score it, and return items per bucket.
 
-    `shots` are example turns put before each prompt; `chat` chooses chat or plain completions; `judged` are scorers of
-    a judge's metrics, by metric name. `on_item` is called once an item, in order with the journal.
+    `shots` are example turns put before each prompt; `judged` are scorers of a judge's metrics, by metric name.
+    `on_item` is called once an item, in order with the journal.
     Raises EvaluationError when requests fail for the server's sake (it died, timed out, answered 5xx, or what is not
     OpenAI's form), or most of them for any: the items that succeeded stay in the journal, the others are asked again
     next time. Of somebody's endpoint a tenth may fail so, and is counted as errored.
     """
     done = results(folder)
     missing = [item for item in evalset.items if item.id not in done]
-    if any(item.tools for item in missing) and not chat:
+    if any(item.tools for item in missing) and not door.chat:
         raise InputError(
             f"evalset {evalset.name} has tools, which only chat requests carry",
             f"{subject.label} needs a base with a chat template",
@@ -67,13 +76,13 @@ def evaluate(
         talks = [talk for item in missing for talk in begin(item, evalset.definition, shots)]
         with keeper:
             while talks:
-                asks = [next_ask(talk, evalset.definition, subject.model, chat) for talk in talks]
+                asks = [next_ask(talk, evalset.definition, subject.model, door.chat) for talk in talks]
                 now = talks
 
                 def keep(index: int, reply: Reply, asks: list[Ask] = asks, now: list[Talk] = now) -> None:
                     keeper.add(now[index], asks[index], reply)
 
-                ask_many(url, asks, concurrency=concurrency, headers=headers, on_reply=keep)
+                ask_many(door.url, asks, door.concurrency, door.headers, door.timeout_s, keep)
                 talks = [talk for talk in talks if talk.open]
         _refuse_broken(evalset, subject, keeper.failed)
         for result in keeper.failed:  # only now: an item in the journal is not asked again
@@ -158,7 +167,7 @@ def _refuse_broken(evalset: Evalset, subject: Subject, failed: list[ItemResult])
         shown = broken or failed
         raise EvaluationError(
             f"{subject.label} on {evalset.name}: {len(shown)} of {len(evalset.items)} items failed ({shown[0].error})",
-            "see the engine's log, then run the command again",
+            f"see {'its server' if subject.endpoint else 'the log of the engine'}, then run the command again",
         )
 
 

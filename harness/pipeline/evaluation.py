@@ -189,7 +189,6 @@ def _business(context: Context, server: engine.Engine | None, one: Wanted, progr
     """One subject on one evalset, at the engine or, where `server` is None, at the subject's own endpoint."""
     preface = context.preface(one.subject)
     evalset = _with_contexts(_find(context, one.evalset), preface.contexts)
-    url, headers = _door(server, one.subject)
     folder, started = context.lab.evals / one.eval_id, time.monotonic()
     with progress.bar(f"{one.subject.label} on {evalset.name}", len(evalset.items)) as advance:
         done = 0
@@ -202,13 +201,10 @@ def _business(context: Context, server: engine.Engine | None, one: Wanted, progr
         counts = business.evaluate(
             evalset,
             one.subject,
-            url,
+            _door(context, server, one.subject),
             folder,
             preface.turns,
-            _chat(context, one.subject),
-            context.spec.evaluate.concurrency,
             count,
-            headers,
             judging.scorers_of(context.lab, evalset, one.subject),
         )
     seconds = time.monotonic() - started
@@ -229,12 +225,14 @@ def _with_contexts(evalset: Evalset, contexts: dict[str, list[str]]) -> Evalset:
     return evalset.model_copy(update={"items": items})
 
 
-def _door(server: engine.Engine | None, subject: Subject) -> tuple[str, dict[str, str]]:
-    """Where a subject is asked, with the headers for it. The key is read here and goes nowhere else."""
+def _door(context: Context, server: engine.Engine | None, subject: Subject) -> business.Door:
+    """Where a subject is asked: at our engine, or at its own endpoint. The key is read here and goes nowhere else."""
+    chat, settings = _chat(context, subject), context.spec.evaluate
     if server is not None:
-        return server.url, {}
+        return business.Door(server.url, chat, settings.concurrency, timeout_s=settings.timeout_s)
     assert subject.endpoint is not None
-    return subject.endpoint.base_url, key_headers(subject.endpoint)
+    headers = key_headers(subject.endpoint)
+    return business.Door(subject.endpoint.base_url, chat, settings.concurrency, headers, settings.timeout_s)
 
 
 def _store_lm_eval(context: Context, todo: dict[str, Wanted], scored: lm_eval.Scored) -> None:

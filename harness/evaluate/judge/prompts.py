@@ -34,6 +34,13 @@ POINTWISE = (
     'Reply with one JSON object and nothing else: {{"evidence": "one sentence: what in the answer decides", '
     '"score": a number from {low:g} to {high:g}}}'
 )
+TAGGING = (
+    "You name what is wrong with an answer, so that failures can be counted by kind. "
+    + DATA
+    + "\n\nUse at most two tags, of lower-case words joined by '-'. Use one of these where it fits: {known}.\n\n"
+    'Reply with one JSON object and nothing else: {{"evidence": "one sentence: what in the answer is wrong", '
+    '"tags": a list of tags, empty if nothing is wrong}}'
+)
 CRITERIA = "It does more of what the request asks for: right, complete, to the point, and clear to whoever asked."
 
 RUBRICS = {
@@ -72,6 +79,12 @@ def pointwise(
     """Chat turns that ask for a grade. `parts`: heading -> text, in the order that the judge should see them."""
     marker = marker or _marker(parts)
     return _turns(POINTWISE.format(marker=marker, rubric=rubric, low=scale[0], high=scale[1]), parts, marker)
+
+
+def tagging(parts: Mapping[str, str], known: Sequence[str], marker: str | None = None) -> list[Turn]:
+    """Chat turns that ask what is wrong with a failed answer. `known`: tags in use, so that the same thing has one."""
+    marker = marker or _marker(parts)
+    return _turns(TAGGING.format(marker=marker, known=", ".join(known) or "(none yet)"), parts, marker)
 
 
 def conversation(prompt: Sequence[Turn]) -> str:

@@ -12,6 +12,8 @@ from serve.client import Reply
 
 Place = Literal["first", "second", "tie"]
 EVIDENCE_CHARACTERS = 500
+MOST_TAGS = 2
+TAG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+){0,3}")
 FENCED = re.compile(r"\A```(?:json)?\s*\n(.*)\n```\Z", re.DOTALL)
 
 
@@ -41,6 +43,19 @@ def read_grade(reply: Reply, scale: tuple[float, float]) -> Said:
     if not scale[0] <= said.verdict <= scale[1]:  # NaN is not, either
         return Said(None, said.evidence, f"score {said.verdict:g} is not within {scale[0]:g} to {scale[1]:g}")
     return Said(float(said.verdict), said.evidence)
+
+
+def read_tags(reply: Reply) -> Said:
+    """What is wrong, as tags; `verdict` is a list of at most MOST_TAGS names or None."""
+    said = _read(reply, "tags")
+    if said.problem:
+        return said
+    named = said.verdict
+    if not isinstance(named, list) or len(named) > MOST_TAGS or not all(isinstance(tag, str) for tag in named):
+        return Said(None, said.evidence, "tags is not a short list of names")
+    if not all(TAG.fullmatch(tag) for tag in named):
+        return Said(None, said.evidence, "a tag is not lower-case words joined by '-'")
+    return said
 
 
 def _read(reply: Reply, key: str) -> Said:

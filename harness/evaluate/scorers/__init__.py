@@ -49,6 +49,7 @@ MAKERS: dict[str, Maker] = {
     "length": plain.length,
     "thinking_length": plain.thinking_length,
     "latency": plain.latency,
+    "cost": plain.cost,
 }
 
 

@@ -7,7 +7,7 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from harness.core.errors import InputError
 from harness.core.records import Score
@@ -139,5 +139,25 @@ def latency(evalset: Evalset, metric: Metric) -> Scorer:
         seconds = answer.latency_s
         known = seconds is not None and math.isfinite(seconds)
         return Score(value=seconds if known else None, explanation="" if known else "no latency was measured")
+
+    return score
+
+
+class CostOptions(Options):
+    """Prices as vendors list them, in any one currency, per million tokens."""
+
+    prompt: float = Field(ge=0)
+    completion: float = Field(ge=0)
+
+
+def cost(evalset: Evalset, metric: Metric) -> Scorer:
+    """What the answer cost: the tokens that the server counted, at the prices of `options`, per thousand requests."""
+    prices = options_of(CostOptions, metric)
+
+    def score(item: Item, answer: Answer) -> Score:
+        if answer.prompt_tokens is None or answer.completion_tokens is None:
+            return Score(value=None, explanation="the server counted no tokens")
+        per_million = answer.prompt_tokens * prices.prompt + answer.completion_tokens * prices.completion
+        return Score(value=per_million / 1000)
 
     return score

@@ -99,7 +99,9 @@ def fake() -> Iterator[Callable[[dict[str, str]], str]]:
 
 def ask(desk, url: str, name: str = "e", subject: Subject = SUBJECT, chat: bool = True, shots: Any = ()) -> Any:
     folder = desk.lab.evals / "e-1"
-    counts = business.evaluate(load(name), subject, url, folder, list(shots), chat, 4, lambda: None, {"x-key": "k"})
+    counts = business.evaluate(
+        load(name), subject, business.Door(url, chat, 4, {"x-key": "k"}), folder, list(shots), lambda: None
+    )
     return counts, business.results(folder)
 
 
@@ -284,7 +286,9 @@ def test_tools_go_along_and_calls_come_back(desk, server):
         [{"name": "weather", "arguments": {"city": "Graz"}}],
     )
     with pytest.raises(InputError, match="has tools, which only chat requests carry"):
-        business.evaluate(load("e"), SUBJECT, server.url, desk.lab.evals / "e-2", [], False, 4, lambda: None)
+        business.evaluate(
+            load("e"), SUBJECT, business.Door(server.url, False, 4), desk.lab.evals / "e-2", [], lambda: None
+        )
 
 
 NONSENSE = [{}, [], {"choices": []}, {"choices": [{"message": "text"}]}, {"choices": [{"message": {"content": 5}}]},
@@ -319,7 +323,9 @@ def test_somebodys_endpoint_may_fail_on_a_few_items_and_they_are_counted(desk, s
     limit = 6
     desk.evalset("f")
     with pytest.raises(EvaluationError, match="6 of 50 items failed"):
-        business.evaluate(load("f"), FOREIGN, server.url, desk.lab.evals / "e-3", [], True, 4, lambda: None)
+        business.evaluate(
+            load("f"), FOREIGN, business.Door(server.url, True, 4), desk.lab.evals / "e-3", [], lambda: None
+        )
 
 
 def test_a_scorer_that_raises_is_not_hidden_by_a_latency(desk, server):
@@ -333,7 +339,7 @@ def test_a_scorer_that_raises_is_not_hidden_by_a_latency(desk, server):
 def test_a_judges_scorers_can_be_given(desk, server):
     desk.evalset("e", [ROW], metrics={"j": {"scorer": "judge"}})
     found = business.evaluate(
-        load("e"), SUBJECT, server.url, desk.lab.evals / "e-1", [], True, 4, lambda: None,
+        load("e"), SUBJECT, business.Door(server.url, True, 4), desk.lab.evals / "e-1", [], lambda: None,
         judged={"j": lambda item, answer: Score(value=0.5, explanation=answer.text)},
     )  # fmt: skip
     assert found == {"scored": 1}
@@ -373,7 +379,7 @@ def test_bad_fields_of_an_item_are_named(desk):
 def measured(desk, url: str, folder: str, who: Subject) -> SubjectScores:
     """What the store would say of one evaluation's release items."""
     evalset = load("e")
-    business.evaluate(evalset, who, url, desk.lab.evals / folder, [], True, 4, lambda: None)
+    business.evaluate(evalset, who, business.Door(url, True, 4), desk.lab.evals / folder, [], lambda: None)
     found = business.results(desk.lab.evals / folder)
     return SubjectScores(
         subject=who, eval_id=folder, metric="e/exact", info=evalset.definition.metrics["exact"].info, split="release",

@@ -70,7 +70,7 @@ def server() -> Iterator[Scripted]:
 
 def evaluate(desk, server, name="mini", shots=(), chat=True, on_item=lambda: None):
     folder = desk.lab.evals / "e-1"
-    return business.evaluate(load(name), SUBJECT, server.url, folder, list(shots), chat, 4, on_item)
+    return business.evaluate(load(name), SUBJECT, business.Door(server.url, chat, 4), folder, list(shots), on_item)
 
 
 def number(prompt: str) -> int:

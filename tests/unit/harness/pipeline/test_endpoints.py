@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -18,6 +21,41 @@ def endpoint(url: str, model: str, **more: str) -> dict:
 
 def spec(desk, subject: dict, baseline: dict, **changes) -> None:
     desk.spec(base_model=None, train=None, subjects=[subject], baselines=[baseline], **changes)
+
+
+@pytest.fixture
+def stalling(desk) -> Iterator[str]:
+    """A server that answers every item but one, whose answer never comes."""
+    released = threading.Event()
+
+    class Stalls(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["content-length"])))["messages"][-1]["content"]
+            if asked == "item 7":
+                released.wait()
+            message = {"role": "assistant", "content": QUESTIONS[asked]}
+            body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Roomy(ThreadingHTTPServer):
+        request_queue_size = 128
+
+    with Roomy(("127.0.0.1", 0), Stalls) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        released.set()
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture
@@ -60,6 +98,18 @@ def test_an_endpoint_that_is_not_there_ends_in_one_line(desk, servers):
     spec(desk, endpoint("http://127.0.0.1:9", "gone"), servers[1])
     failed = desk.ratchet("run", "spec.yaml", "--format", "json")
     assert "endpoint gone on mini: 50 of 50 items failed" in failed.error
+
+
+def test_an_answer_that_never_comes_is_counted(desk, servers, stalling):
+    """One item of 50 runs into the time limit: it is errored, shown and never averaged."""
+    spec(desk, endpoint(stalling, "slow"), servers[1], evaluate__timeout_s=3)
+    assert desk.ratchet("run", "spec.yaml").code == 0
+    (row,) = json.loads(
+        desk.ratchet("sql", "from items where error is not null and eval_id = (select min(eval_id) from evals where "
+                     "subject_label = 'endpoint slow')", "--format", "json").out
+    )  # fmt: skip
+    assert (row["item_id"], row["bucket"]) == ("i7", "errored")
+    assert "no answer in time" in row["error"]
 
 
 def test_a_base_is_missing_where_one_is_needed(desk, servers):

@@ -14,6 +14,7 @@ from harness.evalset import load
 from harness.pipeline import contamination, failures
 from harness.pipeline.check import check
 from harness.pipeline.tag_events import folder
+from serve.fake import Script
 
 RELEASE = ("--split", "release")
 
@@ -176,6 +177,32 @@ def test_a_judge_s_suggestions_wait_for_a_person(lab):
         one.tag: (one.items, one.suggested) for one in failures.tag_counts(lab.lab, "spec.yaml", failures.Question())
     }
     assert counts == {"verb": (1, 0), "tense": (0, 2)}
+
+
+class Tagger(Script):
+    """A judge that finds fault with items 2 and 4, and babbles about the others."""
+
+    def answer(self, model: str, prompt: str) -> str:
+        if "item 2" in prompt or "item 4" in prompt:
+            return json.dumps({"evidence": "the verb is missing", "tags": ["missing-verb"]})
+        return "I would rather not say"
+
+
+def test_a_judge_is_asked_about_every_failure(lab, serving):
+    """Over HTTP: of 6 failures on dev (broke 2, 4, 8; failed 1, 5, 7) two get a tag and four a reply of no use."""
+    lab.write("judges.yaml", f"careful:\n  base_url: {serving(Tagger())}\n  model: tiny\n")
+    asked = ("errors", "suggest", "spec.yaml", "--judge", "careful", "--format", "json")
+    assert json.loads(lab.ratchet(*asked).out) == {"tags": 2, "items": 6, "unread": 4}
+    assert json.loads(lab.ratchet(*asked).out)["tags"] == 0, "again proposes nothing twice"
+    items = {one["item_id"]: one for one in shown(lab)["items"]}
+    assert (items["i2"]["tags"], items["i2"]["suggested"]) == ([], ["missing-verb"])
+    assert "no judge" in lab.ratchet("errors", "suggest", "spec.yaml", "--judge", "carful").error
+
+
+def test_a_judge_that_is_down_is_one_line(lab):
+    lab.write("judges.yaml", "careful:\n  base_url: http://127.0.0.1:9\n  model: tiny\n")
+    ended = lab.ratchet("errors", "suggest", "spec.yaml", "--judge", "careful", "--format", "json")
+    assert "judge careful did not answer" in ended.error
 
 
 # --- failures on their way back ---

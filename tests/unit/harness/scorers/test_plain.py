@@ -99,6 +99,10 @@ def test_what_an_answer_cost(scored):
     assert scored("thinking_length", answer).value == 2
     assert scored("latency", answer).value == 1.5
     assert scored("latency", "unknown").value is None
+    # 9 tokens at 2 per million and 500 at 0.5: 0.000268 a request, 0.268 a thousand requests
+    priced = Answer("three short words", prompt_tokens=500, completion_tokens=9)
+    assert scored("cost", priced, {"prompt": 0.5, "completion": 2}).value == pytest.approx(0.268)
+    assert scored("cost", answer, {"prompt": 0.5, "completion": 2}).value is None
     with pytest.raises(InputError, match="servers do not tell the tokens of the thinking"):
         scored("thinking_length", answer, {"count": "tokens"})
 
