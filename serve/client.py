@@ -7,6 +7,7 @@ answer with `error` set, never an exception, so that one bad item does not end a
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ RETRY_AFTER_S = (0.5, 1.0, 2.0, 4.0)  # a server that restarts or sheds load is 
 RETRY_STATUS = (429, 503)
 TIMEOUT_S = 600.0  # a long answer of a large model on a CPU
 ERROR_CHARACTERS = 300
+SCORED_AT_ONCE = 64  # choices in one request for log-probs: enough to fill a batch, few enough to spread over requests
 
 T = TypeVar("T")
 
@@ -40,7 +42,11 @@ class Ask:
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer; `error` is one line, None when all went well. `latency_s` is of the attempt that counted."""
+    """One answer; `error` is one line, None when all went well. `latency_s` is of the attempt that counted.
+
+    `thinking` is what the server itself set apart; `tool_calls` are {"name", "arguments"}, the arguments as an object,
+    or as the text that came where that is no JSON object.
+    """
 
     text: str
     finish_reason: str | None
@@ -49,6 +55,8 @@ class Reply:
     latency_s: float
     error: str | None
     model: str
+    thinking: str = ""
+    tool_calls: tuple[dict[str, Any], ...] = ()
 
 
 def ask_many(
@@ -103,6 +111,38 @@ def prompt_logprobs(
     return asyncio.run(_all(url, len(sequences), one, concurrency, headers, timeout_s))
 
 
+def choice_logprobs(
+    url: str,
+    model: str,
+    groups: list[tuple[list[int], list[list[int]]]],
+    concurrency: int = 4,
+    timeout_s: float = TIMEOUT_S,
+) -> list[list[tuple[float, bool]]]:
+    """For each (context, choices), in token ids: each choice's log-prob in nats, and whether greedy decoding gives it.
+
+    Only engines of ours have the route (serve.plugin.scoring). Raises EngineError when any group could not be scored.
+    """
+    batches: list[list[tuple[list[int], list[list[int]]]]] = []
+    room = 0
+    for group in groups:
+        if room <= 0:
+            batches.append([])
+            room = SCORED_AT_ONCE
+        batches[-1].append(group)
+        room -= len(group[1])
+
+    async def one(http: httpx.AsyncClient, index: int) -> list[list[tuple[float, bool]]]:
+        asked = [{"context": context, "choices": choices} for context, choices in batches[index]]
+        answer, error = await _post(http, f"{root}/ratchet/score", {"model": model, "groups": asked})
+        if answer is None:
+            raise EngineError(f"{model}: no log-probs for {len(asked)} contexts: {error}", "see the engine's log")
+        return [[(float(value), bool(greedy)) for value, greedy in scores] for scores in answer["scores"]]
+
+    root = url.rstrip("/").removesuffix("/v1")
+    found = asyncio.run(_all(url, len(batches), one, concurrency, None, timeout_s))
+    return [scores for batch in found for scores in batch]
+
+
 async def _all(
     url: str,
     count: int,
@@ -140,14 +180,42 @@ async def _ask(http: httpx.AsyncClient, ask: Ask) -> Reply:
     if answer is None:
         return Reply("", None, None, None, latency_s, error, ask.model)
     try:
-        choice = answer["choices"][0]
-        text = (choice["message"]["content"] if chat else choice["text"]) or ""
-        usage = answer.get("usage") or {}
-        prompt_tokens, completion_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        reason, model = choice.get("finish_reason"), answer.get("model") or ask.model
-    except (KeyError, IndexError, TypeError, AttributeError):
+        return _reply(answer, chat, latency_s, ask.model)
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         return Reply("", None, None, None, latency_s, "the server's answer is not in OpenAI's form", ask.model)
-    return Reply(text, reason, prompt_tokens, completion_tokens, latency_s, None, model)
+
+
+def _reply(answer: dict[str, Any], chat: bool, latency_s: float, model: str) -> Reply:
+    """Read one answer; raises one of the errors that `_ask` knows where it is not in OpenAI's form."""
+    choice = answer["choices"][0]
+    said = choice["message"] if chat else choice
+    text = said["content" if chat else "text"]
+    thinking = said.get("reasoning_content") or said.get("reasoning") or ""
+    if not isinstance(text or "", str) or not isinstance(thinking, str):
+        raise TypeError("the answer is no text")
+    usage = answer.get("usage") or {}
+    return Reply(
+        text=text or "",
+        finish_reason=choice.get("finish_reason"),
+        prompt_tokens=usage.get("prompt_tokens"),
+        completion_tokens=usage.get("completion_tokens"),
+        latency_s=latency_s,
+        error=None,
+        model=answer.get("model") or model,
+        thinking=thinking,
+        tool_calls=tuple(_call(call["function"]) for call in said.get("tool_calls") or ()),
+    )
+
+
+def _call(function: dict[str, Any]) -> dict[str, Any]:
+    arguments = function.get("arguments") or "{}"
+    if isinstance(arguments, str):
+        try:
+            parsed = json.loads(arguments)
+        except ValueError:
+            parsed = None
+        arguments = parsed if isinstance(parsed, dict) else arguments
+    return {"name": str(function["name"]), "arguments": arguments}
 
 
 async def _post(http: httpx.AsyncClient, path: str, body: dict[str, Any]) -> tuple[Any, str | None]:

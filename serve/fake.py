@@ -170,6 +170,20 @@ async def completions(request: Request) -> Response:
     return _complete(body["model"], "text_completion", choice, len(tokens), len(words))
 
 
+@router.post("/ratchet/score")
+async def score(request: Request) -> dict[str, Any]:
+    """A choice's log-prob is the sum of those that an echo of context and choice shows; the first choice is greedy."""
+    body = await request.json()
+    scores = [
+        [
+            [sum(_logprob(body["model"], len(group["context"]) + i, token) for i, token in enumerate(choice)), n == 0]
+            for n, choice in enumerate(group["choices"])
+        ]
+        for group in body["groups"]
+    ]
+    return {"model": body["model"], "scores": scores, "rescored": 0}
+
+
 def _loaded(request: Request) -> dict[str, str]:
     loaded: dict[str, str] = request.app.state.openai_serving_models.lora_requests
     return loaded

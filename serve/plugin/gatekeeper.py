@@ -27,7 +27,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 # These name a model in their body; the rest of the open paths are harmless to read.
-MODEL_PATHS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/tokenize", "/detokenize"})
+MODEL_PATHS = frozenset(
+    {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/tokenize", "/detokenize", "/ratchet/score"}
+)
 OPEN_PATHS = frozenset({"/v1/models", "/health", "/ping", "/version"})
 OPEN_PREFIX = "/ratchet/"
 MAX_BODY_BYTES = 8 * 2**20  # a prompt of 1 M tokens with room to spare

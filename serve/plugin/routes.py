@@ -11,6 +11,8 @@ import torch
 from fastapi import FastAPI, Request
 from starlette.datastructures import State
 
+from serve.plugin.scoring import score
+
 
 class Routes:
     """The endpoint plugin; vLLM makes one per API server."""
@@ -20,6 +22,7 @@ class Routes:
 
     def attach_router(self, app: FastAPI) -> None:
         app.add_api_route("/ratchet/health", health, methods=["GET"])
+        app.add_api_route("/ratchet/score", score, methods=["POST"])
 
     async def init_state(self, engine_client: Any, state: State, args: Namespace) -> None:
         """Nothing to prepare: the routes read vLLM's own state."""
