@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.gate import DECIDING_SPLIT
 from harness.report.build import Report
 from harness.report.cells import NONE, Cells, interval_text, metrics_shown
 from harness.stats.looks import MOST_LOOKS
@@ -36,15 +37,19 @@ def asides(report: Report) -> list[str]:
     for recipe in report.recipes:
         found = recipe.difference.note or interval_text(recipe.difference, sign=True)
         lines.append(f"Recipe {recipe.recipe} ({len(recipe.runs)} seeds) against {recipe.against}: {found}")
-    for again in report.repeats:
-        found = interval_text(again.difference, sign=True)
-        lines.append(
-            f"Asked twice, {again.subject} changed {again.changed} of {again.items} items on {again.metric}: {found}"
-        )
+    lines += _asked_twice(report)
     if report.excluded:
         left = ", ".join(f"{name} {count}" for name, count in report.excluded.items())
         lines.append(f"Left out as found in training data or opened: {left}")
     return lines
+
+
+def _asked_twice(report: Report) -> list[str]:
+    """The A/A rows of the primary on release in one line; the report's table has the other metrics and splits."""
+    metric = report.gate.primary.metric if report.gate else report.repeats[0].metric if report.repeats else ""
+    shown = [one for one in report.repeats if (one.metric, one.split) == (metric, DECIDING_SPLIT)]
+    changed = ", ".join(f"{one.subject} changed {one.changed} of {one.items} items" for one in shown)
+    return [f"Asked twice on {metric}: {changed}"] if changed else []
 
 
 def look_text(report: Report) -> str:
