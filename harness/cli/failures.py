@@ -64,7 +64,10 @@ def errors(
     split: SplitOption = OPEN,
     only: Annotated[list[Outcome] | None, typer.Option("--only", help="Show only these. Repeatable.")] = None,
     tag: Annotated[str, typer.Option("--tag", help="Show only items with this tag.")] = "",
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Items shown; 0: all.")] = 20,
+    item: Annotated[list[str] | None, typer.Option("--item", help="Show only this item. Repeatable.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=0, help="Items shown; 0: all. Default: 20, of release all.")
+    ] = None,
     burn: Annotated[str, typer.Option("--burn", help="Why release items are opened; recorded, for good.")] = "",
     lab: LabOption = DEFAULT_LAB,
     format: ReportFormatOption = ReportFormat.text,
@@ -73,7 +76,10 @@ def errors(
     from harness.pipeline import failures, failures_text
 
     outcomes = [one.value for one in only] if only else list(Outcome.__members__)
-    question = failures.Question(candidate, against, metric, split, burn, who(), outcomes, tag, limit or None)
+    most = 20 if limit is None and failures.SEALED not in split and not item else limit
+    question = failures.Question(
+        candidate, against, metric, split, burn, who(), outcomes, tag, most or None, item or []
+    )  # fmt: skip
     found = failures.failures(Lab(lab), plan_or_spec, question)
     if format is ReportFormat.json:
         print_json(found.model_dump(mode="json"))

@@ -26,7 +26,8 @@ from harness.evaluate.scorers import Scorer, safe_score, scorers
 from harness.evaluate.talk import Talk, begin, next_ask, with_contexts
 from serve.client import TIMEOUT_S, Ask, Reply, ask_many
 
-OWN_FAULT = "HTTP 4"  # the request itself was refused (too long, say): asking again gives the same
+# The request itself was refused (too long, say): asking again gives the same. Not so 429 or a wrong key.
+OWN_FAULTS = ("HTTP 400", "HTTP 413", "HTTP 422")
 # More failures than this share of an evalset means a broken server or set-up, not hard items.
 MAX_ERRORED_SHARE = 0.5
 # Somebody's server may time out on a few items for ever; they are counted as errored then. Ours is mended instead.
@@ -161,7 +162,7 @@ class _Keeper:
 
 def _refuse_broken(evalset: Evalset, subject: Subject, failed: list[ItemResult]) -> None:
     """Raise EvaluationError where failures tell of the server rather than of the items."""
-    broken = [result for result in failed if not (result.error or "").startswith(OWN_FAULT)]
+    broken = [result for result in failed if not (result.error or "").startswith(OWN_FAULTS)]
     allowed = MAX_ENDPOINT_FAULTS * len(evalset.items) if subject.kind == "endpoint" else 0
     if len(broken) > allowed or len(failed) > MAX_ERRORED_SHARE * len(evalset.items):
         shown = broken or failed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import numbers
 from typing import Any
 
@@ -36,7 +37,7 @@ def metrics(samples: Samples, tasks: Tasks) -> dict[str, MetricInfo]:
         for (metric, name), scored in by_name.items():
             info = tasks.metric(task, metric)
             assert info is not None
-            values = [float(sample[metric]) for sample in scored]
+            values = [value for sample in scored if math.isfinite(value := float(sample[metric]))]
             guess = chance(scored) if metric in CHOOSING else None
             found[name] = info.model_copy(update={"unit": unit(values), "chance": guess})
     return dict(sorted(found.items()))
@@ -68,13 +69,16 @@ def _item(task: str, sample: dict[str, Any], own: bool, dev_share: float, tasks:
         split=split_of(document, sample["doc_hash"], own, dev_share),
         cluster=str(document.get("cluster", item_id)),
         bucket="scored",
-        scores={
-            _name(task, metric, sample): Score(value=float(sample[metric])) for metric in _numeric(task, sample, tasks)
-        },
+        scores={_name(task, metric, sample): _score(float(sample[metric])) for metric in _numeric(task, sample, tasks)},
         prompt_sha256=str(sample["prompt_hash"]),
         prompt=_first_argument(sample["arguments"]),
         answer=json.dumps(sample["filtered_resps"], ensure_ascii=False, default=str),
     )
+
+
+def _score(value: float) -> Score:
+    """A task that cannot score a document says NaN (meqsum does): that is no value, not a number."""
+    return Score(value=value) if math.isfinite(value) else Score(value=None, explanation=f"lm-eval gave {value}")
 
 
 def _name(task: str, metric: str, sample: dict[str, Any]) -> str:

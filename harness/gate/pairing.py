@@ -163,6 +163,9 @@ def value_of(scores: SubjectScores, items: Sequence[str]) -> float | None:
 
 def own_interval(scores: SubjectScores) -> Interval:
     """A subject's own value with its interval, over all its items, paired or not."""
+    problem = _unusable(scores)
+    if problem:
+        return Interval(estimate=None, items=len(scores.values), clusters=0, discordant=0, method="none", note=problem)
     items = [item for item in sorted(scores.values) if item in scores.clusters]
     clusters = [scores.clusters[item] for item in items]
     if not _averaged(scores.info):

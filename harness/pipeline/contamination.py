@@ -241,8 +241,8 @@ def _data(context: Context) -> tuple[list[DataRef], list[str]]:
     """Training files of every compared adapter and of those it continues, and the names of those that are gone."""
     refs = {(ref.sha256, ref.format): ref for job in _jobs(context) for ref in job.data}
     own = {ref.sha256 for job in context.plan.runs for ref in job.data}
-    gone = [ref.path for ref in refs.values() if ref.sha256 not in own and not _is_there(ref)]
-    return [ref for ref in refs.values() if ref.path not in gone], gone
+    gone = [ref for ref in refs.values() if ref.sha256 not in own and not _is_there(ref)]
+    return [ref for ref in refs.values() if ref not in gone], [ref.path for ref in gone]
 
 
 def _is_there(ref: DataRef) -> bool:

@@ -47,8 +47,8 @@ class Question:
     """What to look at. Empty: the candidate that is best on dev, and the gate's primary metric.
 
     `candidate` is a run id or a label; `against` is base, incumbent, best (the best baseline on dev), a run id or a
-    label. `burn` is the reason for opening release items, `who` opens them. Of what was found, `outcomes` and `tag`
-    choose what is shown, `limit` how many items; counts are of all.
+    label. `burn` is the reason for opening release items, `who` opens them. Of what was found, `outcomes`, `tag` and
+    `items` choose what is shown, `limit` how many items; counts are of all.
     """
 
     candidate: str = ""
@@ -60,6 +60,7 @@ class Question:
     outcomes: Sequence[str] = OUTCOMES
     tag: str = ""
     limit: int | None = None
+    items: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ def failures(lab: Lab, plan_or_spec: str, question: Question) -> Failures:
 
 
 def _check_splits(question: Question) -> None:
+    """Burnt items leave the verdict: were they picked by their outcome, the rest would lie."""
     unknown = [split for split in question.splits if split not in SPLITS]
     if unknown or not question.splits:
         raise InputError(f"split {', '.join(unknown) or '(none)'} is not known", f"use {', '.join(SPLITS)}")
@@ -116,13 +118,22 @@ def _check_splits(question: Question) -> None:
             "release is sealed: whoever reads its items tunes for them",
             'look at dev, or give --burn "why": each item opened is recorded and decides nothing from then on',
         )
+    if SEALED in question.splits and (question.tag or question.limit or set(question.outcomes) != set(OUTCOMES)):
+        raise InputError(
+            "items of release cannot be picked by what came of them: what is left would no longer be fair",
+            "name them with --item, or open the whole split",
+        )
 
 
 def _chosen(found: Sequence[Difference], question: Question) -> list[Difference]:
     unknown = sorted(set(question.outcomes) - set(OUTCOMES))
     if unknown:
         raise InputError(f"outcome {unknown[0]!r} is not known", f"use {', '.join(OUTCOMES)}")
+    strangers = sorted(set(question.items) - {one.item_id for one in found})
+    if strangers:
+        raise InputError(f"there is no item {strangers[0]!r} in these splits", "see `ratchet errors` for the item ids")
     shown = [one for one in found if one.outcome in question.outcomes]
+    shown = [one for one in shown if not question.items or one.item_id in question.items]
     if question.tag:
         shown = [one for one in shown if question.tag in (*one.tags, *one.suggested)]
     return shown[: question.limit]

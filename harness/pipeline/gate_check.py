@@ -95,7 +95,10 @@ def _power(gate: Gate, power: GatePower) -> list[Finding]:
         what = f"a true gain of {planned:g}" if planned is not None else "the smallest gain that the primary shows"
         text = f"{what}, with nothing lost, ships in at least {power.at_least:.0%} of cases"
         look = f"look {power.look} at this release split, one-sided {power.alpha:.2%}"
-        found.append(Finding("ok", "whole gate", f"{text} ({look})"))
+        if power.at_least < POOREST_POWER:
+            found.append(Finding("warning", "whole gate", f"{text} ({look})", "more release items, or wider margins"))
+        else:
+            found.append(Finding("ok", "whole gate", f"{text} ({look})"))
     return found
 
 

@@ -129,6 +129,11 @@ def _refusal(
     if verdict != "SHIP":
         text = f"not promoted: {verdict} in plan {report.plan_id}: {reason} (--force --reason overrides, on record)"
         return {"text": text, "verdict": verdict, "exit_code": EXIT_CODES[verdict or "INVALID"]}
+    if report.advisory:
+        raise InputError(
+            f"the verdict of {run_id} is advisory: its gate was overruled ({report.advisory})",
+            "promote it with --force --reason, or with a gate that can be decided",
+        )
     if report.incumbent_sha256 != serving_sha256:
         raise RegistryError(
             f"the verdict of {run_id} is stale: {alias} serves another adapter than it was compared with",

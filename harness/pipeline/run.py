@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,15 +161,17 @@ def _report(context: Context, cast: Cast, every: list[Wanted], failures: dict[st
     gate = context.spec.gate
     scores = votes.marked(scores, context.evalsets)
     scores += votes.campaign_scores(lab, metrics_of(gate) if gate else [], cast.everyone)
+    exclude = contamination.excluded(context)
     built = build_report(
         context.plan,
         scores,
         gate,
         incumbent=cast.incumbent,
         candidates=cast.candidates,
-        look=_look(context, gate, cast, every) if gate else 1,
+        baselines=context.baseline_subjects(),
+        look=_look(context, gate, cast, every, exclude) if gate else 1,
         advisory=gate.overrule if gate else None,
-        exclude=contamination.excluded(context),
+        exclude=exclude,
     )
     earlier = earlier_gate(context)
     changed = [f"the gate differs from that of plan {earlier.plan_id}, which has the same runs"] if earlier else []
@@ -185,15 +188,15 @@ def _report(context: Context, cast: Cast, every: list[Wanted], failures: dict[st
     return Result(built, files, context.alias, failures)
 
 
-def _look(context: Context, gate: Gate, cast: Cast, every: list[Wanted]) -> int:
+def _look(context: Context, gate: Gate, cast: Cast, every: list[Wanted], exclude: Mapping[str, Collection[str]]) -> int:
     """Which look at the primary's release split this is, on record before anything of it is shown.
 
-    The same question (gate, alias) of the same evidence is the same look. A candidate that was promoted meanwhile is
-    the incumbent as well; that asks nothing new.
+    The same question (gate, alias) of the same evidence (who is compared, on which items) is the same look. A candidate
+    that was promoted meanwhile is the incumbent as well; that asks nothing new.
     """
     evalset, sha256 = deciding_evalset(context, gate)
-    tested = {subject.identity for subject in [*cast.candidates, *([cast.incumbent] if cast.incumbent else [])]}
-    evidence = sorted({one.eval_id for one in every if one.evalset == evalset and one.subject.identity in tested})
+    evidence = sorted({one.eval_id for one in every if one.evalset == evalset and not one.subject.repeat})
+    evidence += sorted(item for name, items in exclude.items() if name.startswith(evalset) for item in items)
     evidence += votes.seen(context.lab, gate.primary.metric)
     key = sha256_of([context.alias, gate.model_dump(mode="json"), evidence])
     return looks.take(context.lab, evalset, sha256, key, context.plan.plan_id, context.plan.name)

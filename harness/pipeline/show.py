@@ -54,7 +54,8 @@ def findings(checked: Checked) -> None:
             )
         )
     errors = len(checked.errors)
-    console.print(f"\n{f'{errors} to correct' if errors else 'ready: ratchet run'}")
+    ready = f"ready: ratchet run {checked.context.plan.spec_path}"
+    console.print(f"\n{f'{errors} to correct' if errors else ready}", soft_wrap=True, markup=False)
 
 
 def _findings(title: str, found: list[Finding]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +47,8 @@ def verdict(candidate: Path, comparator: Path, question: Question) -> Report:
     Raises InputError for results that cannot be read, and for a metric that one side lacks. Results that can be read
     but not trusted (other content, too few pairs) give the verdict INVALID instead.
     """
+    if not math.isfinite(question.min_gain):
+        raise InputError(f"--min-gain {question.min_gain} is not a number", "e.g. --min-gain 0.02")
     if candidate.resolve() == comparator.resolve():
         raise InputError(f"{candidate} is both sides", "name two results")
     ours, theirs = read(candidate, question.cluster), read(comparator, question.cluster)

@@ -100,6 +100,7 @@ def build_report(
     incumbent: Subject | None = None,
     candidates: Sequence[Subject] | None = None,
     *,
+    baselines: Sequence[Subject] = (),
     look: int = 1,
     advisory: str | None = None,
     exclude: Excluded | None = None,
@@ -107,13 +108,14 @@ def build_report(
     """Compare every candidate with every other subject on `release`, choose one on `dev`, and judge it (or all).
 
     `incumbent`: what the alias serves now; None: nothing yet. `candidates`: by default what the plan's runs made.
+    `baselines`: every planned one, also those without scores, what plays the base first.
     `look`: which look at this version of the release split this is; see harness.stats.looks. `advisory`: why the
     verdict is only advice. `exclude`: 'aac' or 'lm_eval/tiny' -> items found in training data: no figure rests on them,
     and each comparison also says what it would be with them.
     Raises EvaluationError where the plan has no candidate or one thing was evaluated twice.
     """
     evidence = Evidence(scores, exclude)
-    cast = cast_of(plan, evidence, incumbent, candidates)
+    cast = cast_of(plan, evidence, incumbent, candidates, baselines)
     desk = _Desk(gate, evidence, cast, alpha_at(look), advisory)
     chosen, results = desk.decide()
     reports = [_candidate(desk, identity, results.get(identity), chosen == identity) for identity in cast.candidates]

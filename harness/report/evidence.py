@@ -83,6 +83,7 @@ class Cast:
     candidates: list[str]
     baselines: list[str]
     incumbent: str | None
+    base: str | None = None
 
     def role(self, identity: str) -> Role:
         if identity in self.candidates:
@@ -91,18 +92,23 @@ class Cast:
 
 
 def cast_of(
-    plan: PlanRecord, evidence: Evidence, incumbent: Subject | None, candidates: Sequence[Subject] | None
+    plan: PlanRecord,
+    evidence: Evidence,
+    incumbent: Subject | None,
+    candidates: Sequence[Subject] | None,
+    baselines: Sequence[Subject] = (),
 ) -> Cast:
-    """Raises EvaluationError where nobody is a candidate."""
+    """`baselines`: every planned one, what plays the base first. Raises EvaluationError where nobody is a candidate."""
     runs = {job.run_id for job in plan.runs}
     if candidates is None:
         candidates = [subject for subject in evidence.subjects.values() if subject.run_id in runs]
-    evidence.subjects |= {subject.identity: subject for subject in candidates}
+    evidence.subjects |= {subject.identity: subject for subject in [*baselines, *candidates]}
     named = list(dict.fromkeys(subject.identity for subject in candidates))
     if not named:
         raise EvaluationError(f"plan {plan.plan_id} has no evaluated candidate", "run `ratchet run` first")
     rest = [identity for identity in evidence.subjects if identity not in named]
-    return Cast(named, rest, incumbent.identity if incumbent else None)
+    base = baselines[0].identity if baselines else None
+    return Cast(named, rest, incumbent.identity if incumbent else None, base)
 
 
 def choose(gate: Gate | None, evidence: Evidence, candidates: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -144,14 +150,14 @@ def resolve(name: str, gate: Gate, evidence: Evidence, cast: Cast, identity: str
     if name == "incumbent":
         return cast.incumbent
     if name == "base":
-        return _base_of(evidence, identity)
+        return _base_of(evidence, identity) or cast.base
     if name == "best_baseline":
         return _best_baseline(gate, evidence, cast, notes)
     return next((other for other in cast.baselines if evidence.subjects[other].label == name), None)
 
 
 def _base_of(evidence: Evidence, identity: str) -> str | None:
-    """The candidate's own base, as it is: without examples in front."""
+    """The candidate's own base, as it is: without examples in front. An endpoint has none: the plan's stands for it."""
     mine = evidence.subjects[identity].base_sha256
     for other, subject in evidence.subjects.items():
         if subject.kind == "base" and subject.prompting.kind == "zero_shot" and subject.base_sha256 == mine:
@@ -159,10 +165,17 @@ def _base_of(evidence: Evidence, identity: str) -> str | None:
     return None
 
 
+def _can_have(subject: Subject, metric: str) -> bool:
+    """lm-eval's prompts are the task's own, and it needs log-probs: it scores no other prompting and no endpoint."""
+    own = subject.prompting.kind == "zero_shot" and subject.kind != "endpoint"
+    return own or not metric.startswith("lm_eval/")
+
+
 def _best_baseline(gate: Gate, evidence: Evidence, cast: Cast, notes: list[str]) -> str | None:
     """Best by the primary on `dev`. An incumbent that the primary is compared with anyway does not take the place."""
     apart = cast.incumbent if "incumbent" in gate.primary.better_than else None
-    eligible = [identity for identity in cast.baselines if identity != apart]
+    metric = gate.primary.metric
+    eligible = [one for one in cast.baselines if one != apart and _can_have(evidence.subjects[one], metric)]
     found = evidence.on(eligible, gate.primary.metric, CHOOSING_SPLIT)
     try:
         # A baseline without dev scores might have been the best one: then there is no fair choice, unless it is alone.

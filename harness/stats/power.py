@@ -69,6 +69,8 @@ def power_at(sample: Sample, truth: float, line: float, alpha: float = ALPHA) ->
     """How often the row ships when the true difference is `truth`."""
     if sample.items < 2 or sample.clusters < 2:
         return 0.0
+    if sample.flips is not None and max(abs(truth), abs(line)) >= 1:
+        return 0.0 if line >= truth or abs(truth) > 1 else 1.0  # no share changes by more than all of it
     if sample.flips is not None:
         return _binary_power(sample.items, max(sample.flips, abs(truth)), truth, line, alpha)
     if sample.error == 0:

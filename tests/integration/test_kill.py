@@ -69,6 +69,7 @@ BEHIND: dict[str, Callable[[Path], None]] = {
     "eval.record": _remove("evals/e-*", *STORE),
     "store.ingest": _remove(*STORE),
     "store.publish": _remove(*STORE),
+    "registry.look": _remove("registry/looks", "reports"),
     "report.record": _remove("reports"),
 }
 

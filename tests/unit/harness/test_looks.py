@@ -55,6 +55,15 @@ def test_a_changed_gate_is_said_to_be_one(desk):
     assert "differs from that of plan" in desk.ratchet("check", "spec.yaml").out
 
 
+def test_dropping_a_baseline_is_another_question(desk):
+    desk.spec(baselines=["zero_shot", {"few_shot": 2}])
+    desk.evaluated(right=right)
+    assert report(desk)["look"] == 1
+    desk.spec(baselines=["zero_shot"])
+    desk.evaluated(right=right)
+    assert report(desk)["look"] == 2
+
+
 def test_a_changed_evalset_starts_anew(desk):
     desk.evaluated(right=right)
     report(desk)

@@ -185,6 +185,20 @@ def test_the_power_of_the_whole_gate_is_for_the_planned_gain(desk):
     assert "10 % of items assumed to flip" in row.text
 
 
+def test_a_gain_beyond_the_unit_is_no_crash(desk):
+    """Points where a share is meant: it would always ship, or never."""
+    (_, whole) = power(desk, gate__primary__planned_gain=2)
+    assert whole.level == "warning"
+    (_, whole) = power(desk, gate__primary__min_gain=5)
+    assert whole.level == "warning"
+
+
+def test_an_evalset_that_somebody_is_writing_disturbs_nobody(desk):
+    desk.write("evalsets/draft/evalset.yaml", "nam: draft\n")
+    measured = {"evalsets": ["mini"], "lm_eval": {"tasks": ["arc_eazy"]}}
+    assert "draft" not in str(findings(desk, evaluate=measured))
+
+
 def test_stored_dev_scores_replace_the_assumed_spread(desk):
     desk.evaluated()
     desk.ratchet("report", "spec.yaml")

@@ -77,6 +77,16 @@ def test_two_endpoints_are_compared_without_an_engine(desk, servers):
     assert not desk.lab.engines.exists()
 
 
+def test_the_endpoint_in_the_base_s_place_guards(desk, servers):
+    """A guardrail is held against it: the better one loses nothing on what the other can do."""
+    spec(desk, *servers, gate__guardrails=[{"metric": "mini/exact", "max_loss": 0.3}])
+    assert desk.ratchet("run", "spec.yaml").code == 0
+    report = json.loads(desk.ratchet("report", "spec.yaml", "--format", "json").out)
+    guard = [row for row in report["candidates"][0]["rows"] if row["role"] == "guardrail"]
+    assert {(row["comparator"], row["verdict"]) for row in guard} == {("base", "SHIP"), ("incumbent", None)}
+    assert report["verdict"] == "SHIP"
+
+
 def test_the_worse_one_is_blocked(desk, servers):
     spec(desk, servers[1], servers[0])
     assert desk.ratchet("run", "spec.yaml").code == 0

@@ -85,27 +85,45 @@ def test_the_best_of_several_is_chosen_on_dev(desk):
 # --- release is sealed ---
 
 
+def items(names):
+    return [word for name in names for word in ("--item", name)]
+
+
 def test_release_opens_with_a_reason_and_what_is_opened_burns(lab):
     sealed = lab.ratchet("errors", "spec.yaml", *RELEASE)
     assert "release is sealed" in sealed.error
     assert not (lab.lab.registry / "burned").exists()
-    found = shown(lab, *RELEASE, "--burn", "a customer asks about item 12", "--limit", 3, "--only", "fixed")
-    opened = [one["item_id"] for one in found["items"]]
-    assert len(opened) == 3
+    opened = ["i12", "i13", "i14"]
+    found = shown(lab, *RELEASE, "--burn", "a customer asks about item 12", *items(opened))
+    assert {one["item_id"] for one in found["items"]} == set(opened)
     (entry,) = burned.read(lab.lab)
-    assert (entry.item_ids, entry.who, entry.why) == (opened, "tester", "a customer asks about item 12")
+    assert (set(entry.item_ids), entry.who, entry.why) == (set(opened), "tester", "a customer asks about item 12")
     evalset = load("mini")
     assert burned.burned(lab.lab, evalset.sha256) == set(opened)
     assert burned.burned(lab.lab, "0" * 64) == set()
-    shown(lab, *RELEASE, "--burn", "again", "--limit", 4, "--only", "fixed")
+    shown(lab, *RELEASE, "--burn", "again", *items([*opened, "i15"]))
     assert [len(one.item_ids) for one in burned.read(lab.lab)] == [3, 1]  # what was open already is no new entry
 
 
+def test_release_items_cannot_be_picked_by_what_came_of_them(lab):
+    """Burning just those that a candidate broke would lift it over any line."""
+    for picked in (("--only", "broke"), ("--limit", 3), ("--tag", "verb")):
+        refused = lab.ratchet("errors", "spec.yaml", *RELEASE, "--burn", "looking", *picked).error
+        assert "cannot be picked by what came of them" in refused
+    assert (
+        "there is no item 'i99'" in lab.ratchet("errors", "spec.yaml", *RELEASE, "--burn", "x", *items(["i99"])).error
+    )
+    assert burned.read(lab.lab) == []
+
+
 def test_burnt_items_decide_nothing_and_the_report_says_so(lab):
-    opened = [one["item_id"] for one in shown(lab, *RELEASE, "--burn", "looking", "--limit", 5)["items"]]
+    before = json.loads(lab.ratchet("report", "spec.yaml", "--format", "json").out)
+    opened = ["i10", "i11", "i12", "i13", "i14"]
+    shown(lab, *RELEASE, "--burn", "looking", *items(opened))
     assert contamination.excluded(lab.resolve()) == {"mini": set(opened)}
     report = json.loads(lab.ratchet("report", "spec.yaml", "--format", "json").out)
     assert report["excluded"] == {"mini": 5}
+    assert (before["look"], report["look"]) == (1, 2), "other items are other evidence"
     assert "items of mini that decide nothing: 5 of release were opened on record" in report["notes"]
     (row,) = [row for row in report["candidates"][0]["rows"] if row["comparator"] == "best_baseline"]
     assert (row["comparison"]["paired"], row["comparison"]["excluded"]) == (35, 5)
@@ -254,7 +272,7 @@ def test_exports_that_cannot_be(lab):
     tagged(lab, "i1")
     assert export(lab, "folder", "x").code == 2
     assert "x.csv is no .jsonl file" in export(lab, "data", "x.csv").error
-    shown(lab, *RELEASE, "--burn", "looking", "--limit", 0)
+    shown(lab, *RELEASE, "--burn", "looking")
     tagged(lab, "i12")
     for where in (("data", "x.jsonl"), ("evalset", "x")):
         refused = export(lab, *where).error

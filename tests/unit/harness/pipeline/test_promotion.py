@@ -158,3 +158,16 @@ def test_a_full_disk_moves_nothing(desk, shipped, monkeypatch):
     assert not [name for name in desk.files() if name.endswith(".tmp")]
     assert desk.ratchet("promote", shipped, "--as", "desk@prod").code == 0
     assert aliases(desk) == {"prod": 1}
+
+
+def test_an_advisory_verdict_does_not_promote(desk):
+    """Its gate could not be decided and was overruled; that takes a person's reason."""
+    desk.spec(gate__overrule="a first look")
+    desk.evaluated()
+    assert desk.ratchet("report", "spec.yaml").code == 0
+    run_id = desk.resolve().plan.runs[0].run_id
+    assert (
+        "is advisory: its gate was overruled (a first look)" in desk.ratchet("promote", run_id, "--as", "d@prod").error
+    )
+    forced = desk.ratchet("promote", run_id, "--as", "d@prod", "--force", "--reason", "we looked at all of them")
+    assert forced.code == 0
