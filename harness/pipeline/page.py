@@ -103,7 +103,7 @@ def _speeds(lab: Lab, labels: dict[str, str]) -> list[Speed]:
         )
         for eval_id, evalset, items, median, p95, tokens in rows
     ]
-    return sorted(found, key=lambda one: (one.evalset, one.median_s))
+    return sorted(found, key=lambda one: (one.evalset, one.median_s, one.subject))
 
 
 def items_of(lab: Lab, one: Comparison) -> list[Difference]:
