@@ -27,9 +27,10 @@ from harness.error_analysis import (
     tag_counts,
     with_tags,
 )
+from harness.evalset import OPEN_SPLITS
 from harness.evaluate.business import results
 from harness.gate import CHOOSING_SPLIT, DECIDING_SPLIT, own_interval
-from harness.pipeline.page import OPEN_SPLITS, curves_of, gather, labels_of
+from harness.pipeline.page import curves_of, gather, labels_of
 from harness.pipeline.tag_events import tags_of
 from harness.report import Extras, Report
 from harness.report.cells import interval_text

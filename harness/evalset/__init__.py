@@ -18,6 +18,7 @@ from harness.evalset.metric import Metric
 from harness.yaml_lines import read_yaml
 
 SPLITS = ("tune", "dev", "release")
+OPEN_SPLITS = ("tune", "dev")  # whose items anyone may read; release is sealed
 EVALSETS = Path("evalsets")
 NO_CONTENT = ("README.md", "evalset.yaml")  # the latter counts by its values, so that its comments may change
 

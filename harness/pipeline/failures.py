@@ -29,7 +29,7 @@ from harness.error_analysis import (
     with_tags,
 )
 from harness.error_analysis import tag_counts as count_tags
-from harness.evalset import SPLITS, Evalset
+from harness.evalset import OPEN_SPLITS, SPLITS, Evalset
 from harness.evaluate.business import results
 from harness.gate import CHOOSING_SPLIT, choose_best
 from harness.pipeline.context import Context, adapter_subject, run_adapter
@@ -38,7 +38,6 @@ from harness.pipeline.run import context_of
 from harness.pipeline.tag_events import STEM, events_of, folder, tags_of
 
 SEALED = "release"
-OPEN_SPLITS = ("tune", "dev")
 Judge = Callable[[Difference], Iterable[tuple[str, str]]]  # (tag, why) for one failed item
 
 

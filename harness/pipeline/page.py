@@ -9,6 +9,7 @@ from harness import store
 from harness.core.paths import Lab
 from harness.core.records import AdapterRecord, EvalRecord
 from harness.error_analysis import Difference, differences, tag_counts, with_tags
+from harness.evalset import OPEN_SPLITS
 from harness.evaluate.business import results
 from harness.gate import Comparison
 from harness.pipeline.tag_events import tags_of
@@ -17,7 +18,6 @@ from harness.report.context_plots import CURVES
 from harness.report.extras import Curve, Extras, RunCost, Speed
 from harness.report.words import chosen_of
 
-OPEN_SPLITS = ("tune", "dev")
 MOST_EXAMPLES = 12  # of each kind; the page shows fewer, the dashboard all
 
 STEPS = """

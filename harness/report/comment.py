@@ -9,7 +9,7 @@ import re
 
 from harness.report.build import Report
 from harness.report.cells import GATE_HEAD, gate_cells
-from harness.report.text import LEGEND, _escape, _markdown_table, as_markdown
+from harness.report.text import LEGEND, as_markdown, escape, markdown_table
 
 MARKER = "<!-- ratchet-verdict"
 MAX_CHARACTERS = 65_000  # a comment on GitHub holds 65,536
@@ -25,11 +25,11 @@ def marker(report: Report) -> str:
 def as_comment(report: Report) -> str:
     """Markdown for a pull request, below GitHub's limit. Names in the data cannot add markup or mentions."""
     shown = [one for one in report.candidates if one.chosen] or report.candidates
-    head = [marker(report), f"### {report.verdict or 'No verdict'}: {_escape(report.name)}", _escape(report.reason)]
+    head = [marker(report), f"### {report.verdict or 'No verdict'}: {escape(report.name)}", escape(report.reason)]
     for candidate in shown:
         if candidate.rows:
-            head.append(_markdown_table(GATE_HEAD, gate_cells(candidate)))
-    head += ["\n".join(f"- {_escape(note)}" for note in report.notes), LEGEND]
+            head.append(markdown_table(GATE_HEAD, gate_cells(candidate)))
+    head += ["\n".join(f"- {escape(note)}" for note in report.notes), LEGEND]
     whole = as_markdown(report)
     text = _joined([*head, f"<details><summary>The whole report</summary>\n\n{whole}\n</details>"])
     return text if len(text) <= MAX_CHARACTERS else _joined([*head, TOO_LONG])[:MAX_CHARACTERS]

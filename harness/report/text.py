@@ -51,18 +51,18 @@ def as_json(report: Report) -> str:
 
 def as_markdown(report: Report) -> str:
     """The whole report: verdicts, every row of the gate, every comparison, means and what was left out."""
-    parts = [f"# {_escape(report.name)}: {report.verdict or 'no verdict'}", _escape(report.reason), LEGEND]
-    parts.append("\n".join(f"- {_escape(note)}" for note in [*report.notes, look_text(report)]))
-    parts += ["## Candidates", _markdown_table(VERDICT_HEAD, verdict_cells(report))]
+    parts = [f"# {escape(report.name)}: {report.verdict or 'no verdict'}", escape(report.reason), LEGEND]
+    parts.append("\n".join(f"- {escape(note)}" for note in [*report.notes, look_text(report)]))
+    parts += ["## Candidates", markdown_table(VERDICT_HEAD, verdict_cells(report))]
     for candidate in report.candidates:
         if candidate.rows:
-            parts += [f"## Gate: {_escape(candidate.candidate)}", _markdown_table(GATE_HEAD, gate_cells(candidate))]
-            parts.append("\n".join(f"- {_escape(row.reason)}" for row in candidate.rows))
+            parts += [f"## Gate: {escape(candidate.candidate)}", markdown_table(GATE_HEAD, gate_cells(candidate))]
+            parts.append("\n".join(f"- {escape(row.reason)}" for row in candidate.rows))
     for section in sections(report):
-        parts += [f"## {_escape(section.title)}", _markdown_table(section.head, section.rows), _escape(section.below)]
-    parts += ["## Every comparison on release", _markdown_table(COMPARISON_HEAD, comparison_cells(report))]
+        parts += [f"## {escape(section.title)}", markdown_table(section.head, section.rows), escape(section.below)]
+    parts += ["## Every comparison on release", markdown_table(COMPARISON_HEAD, comparison_cells(report))]
     for board in report.boards:
-        parts += [f"## {_escape(board_title(board))}", _markdown_table(BOARD_HEAD, board_cells(board))]
+        parts += [f"## {escape(board_title(board))}", markdown_table(BOARD_HEAD, board_cells(board))]
     parts.append(f"Plan {report.plan_id}, reported {report.created}.")
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -104,13 +104,13 @@ def _print_verdicts(report: Report, console: Console) -> None:
 # --- forms ------------------------------------------------------------------------------------------------------
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     safe = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return MARKUP.sub(lambda found: "\\" + found[0], safe)
 
 
-def _markdown_table(head: Sequence[str], rows: Iterable[Cells]) -> str:
-    lines = [head, ["---"] * len(head), *([_escape(cell) for cell in row] for row in rows)]
+def markdown_table(head: Sequence[str], rows: Iterable[Cells]) -> str:
+    lines = [head, ["---"] * len(head), *([escape(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
