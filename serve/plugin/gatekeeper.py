@@ -12,19 +12,14 @@ import fcntl
 import hmac
 import json
 import os
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.core.errors import InputError, LabError, RegistryError
-from harness.core.records import RegistryRecord
-from serve.registry import find, parse, record_path
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+from serve.plugin.call import App, Call, Message, Receive, Refused, Scope, Send, Watcher, new_call
+from serve.plugin.names import Names
 
 # These name a model in their body; the rest of the open paths are harmless to read.
 MODEL_PATHS = frozenset(
@@ -34,15 +29,6 @@ OPEN_PATHS = frozenset({"/v1/models", "/health", "/ping", "/version"})
 OPEN_PREFIX = "/ratchet/"
 MAX_BODY_BYTES = 8 * 2**20  # a prompt of 1 M tokens with room to spare
 MODEL_HEADER = b"x-ratchet-model"
-
-
-class Refused(Exception):
-    """A request that ends here: HTTP status, OpenAI error type and message."""
-
-    def __init__(self, status: int, kind: str, message: str, param: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = {"error": {"message": message, "type": kind, "param": param, "code": status}}
 
 
 @dataclass(frozen=True)
@@ -65,42 +51,6 @@ class Settings:
             registry=Path(registry) if registry else None,
             hold=Path(hold) if hold else None,
         )
-
-
-class Names:
-    """What a model name means now. Records are cached by their file's identity; unknown names leave no trace."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._records: dict[str, tuple[tuple[int, int], RegistryRecord]] = {}
-
-    def resolve(self, name: str, loaded: MutableMapping[str, Any]) -> str:
-        """The immutable name behind `name`: the base, an adapter in `loaded`, or `name@vN`. Refused (404) otherwise."""
-        if name == self._settings.base or name in loaded:
-            return name
-        try:
-            reference = parse(name)
-            version = find(self._record(reference.name), reference)
-        except (InputError, RegistryError, LabError) as error:
-            problem = error.problem if isinstance(error, RegistryError) else f"the model {name[:80]!r} does not exist"
-            raise Refused(404, "NotFoundError", problem, "model") from error
-        if self._settings.base_sha256 and version.base_sha256 != self._settings.base_sha256:
-            raise Refused(404, "NotFoundError", f"{name} belongs to another base than {self._settings.base}", "model")
-        return f"{reference.name}@v{version.version}"
-
-    def _record(self, name: str) -> RegistryRecord:
-        if self._settings.registry is None:
-            raise RegistryError(f"the model {name!r} does not exist")
-        path = record_path(self._settings.registry, name)
-        try:
-            status = path.stat()
-        except FileNotFoundError:
-            raise RegistryError(f"the model {name!r} does not exist") from None
-        stamp = (status.st_mtime_ns, status.st_ino)
-        cached = self._records.get(name)
-        if cached is None or cached[0] != stamp:
-            cached = self._records[name] = (stamp, RegistryRecord.read(path))
-        return cached[1]
 
 
 @dataclass
@@ -127,15 +77,16 @@ class Busy:
 
 
 class Gatekeeper:
-    """The middleware. Keys per app will be checked where the admin token is."""
+    """The middleware. `watchers` learn of every call when it is over (serve.plugin.call.Watcher)."""
 
-    def __init__(self, app: App, settings: Settings | None = None) -> None:
+    def __init__(self, app: App, settings: Settings | None = None, watchers: Sequence[Watcher] = ()) -> None:
         self._app = app
         self._settings = settings or Settings.from_environment()
-        self._names = Names(self._settings)
+        self._names = Names(self._settings.base, self._settings.base_sha256, self._settings.registry)
         self._busy = Busy(self._settings.hold)
+        self._watchers = list(watchers)
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] != "http":
@@ -143,44 +94,57 @@ class Gatekeeper:
         else:
             await self._http(scope, receive, send)
 
-    async def _http(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        path = scope["path"]
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        call = new_call(scope)
         try:
-            if path in MODEL_PATHS and scope["method"] == "POST":
+            self._admit(call)
+            if call.path in MODEL_PATHS and call.method == "POST":
                 with self._busy.request():
-                    await self._model(scope, receive, send)
-                return
-            if path not in OPEN_PATHS and not path.startswith(OPEN_PREFIX):
-                self._require_admin(scope)
-            await self._app(scope, receive, send)
+                    await self._model(call, scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
         except Refused as refused:
+            call.status, call.problem = refused.status, refused.body["error"]["type"]
             await _answer(send, refused)
+        finally:
+            call.ended = time.monotonic()
+            for watcher in self._watchers:
+                watcher.ended(call)
 
-    def _require_admin(self, scope: MutableMapping[str, Any]) -> None:
-        given = dict(scope["headers"]).get(b"authorization", b"")
+    def _admit(self, call: Call) -> None:
+        """Who may come in at all. Refused (401) for what is not open without the engine's token."""
+        if call.path in MODEL_PATHS or call.path in OPEN_PATHS or call.path.startswith(OPEN_PREFIX):
+            return
+        given = call.headers.get("authorization", "").encode("latin-1")
         if not hmac.compare_digest(given, f"Bearer {self._settings.admin_token}".encode()):
-            raise Refused(401, "AuthenticationError", f"{scope['path']} needs the engine's admin token")
+            raise Refused(401, "AuthenticationError", f"{call.path} needs the engine's admin token")
+        call.admin = True
 
-    async def _model(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def _model(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on under its immutable name; vLLM sees exactly the JSON that was judged here."""
-        body = await _read_json(receive)
-        loaded = scope["app"].state.openai_serving_models.lora_requests
-        name = body.get("model") or self._settings.base
+        call.body = await _read_json(receive)
+        name = call.body.get("model") or self._settings.base
         if not isinstance(name, str):
             raise Refused(400, "BadRequestError", "model must be a string", "model")
-        model = body["model"] = self._names.resolve(name, loaded)
-        data = json.dumps(body, ensure_ascii=True).encode()
+        call.asked, call.streaming = name, call.body.get("stream") is True
+        named = self._names.resolve(call, scope["app"].state.openai_serving_models.lora_requests)
+        call.model, call.alias = named
+        call.body["model"] = call.model
+        data = json.dumps(call.body, ensure_ascii=True).encode()
         headers = [
             (key, value) for key, value in scope["headers"] if key not in (b"content-length", b"content-encoding")
         ]
         scope = {**scope, "headers": [*headers, (b"content-length", str(len(data)).encode())]}
 
-        async def named(message: Message) -> None:
+        async def seen(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", []), (MODEL_HEADER, model.encode())]}
+                call.status = message["status"]
+                message = {**message, "headers": [*message.get("headers", []), (MODEL_HEADER, call.model.encode())]}
+            elif call.first_byte is None and message.get("body"):
+                call.first_byte = time.monotonic()
             await send(message)
 
-        await self._app(scope, _replay(data, receive), named)
+        await self._app(scope, _replay(data, receive), seen)
 
 
 async def _read_json(receive: Receive) -> dict[str, Any]:
@@ -216,5 +180,6 @@ def _replay(data: bytes, receive: Receive) -> Receive:
 async def _answer(send: Send, refused: Refused) -> None:
     data = json.dumps(refused.body).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
+    headers += [(key.encode(), value.encode()) for key, value in refused.headers.items()]
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})
     await send({"type": "http.response.body", "body": data})
