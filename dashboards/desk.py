@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from harness import campaign as campaigns
 from harness.core.errors import LabError
 from harness.core.paths import Lab
-from harness.core.records import Choice, Vote
+from harness.core.rating import Choice, Vote
 
 CHOICES: tuple[Choice, ...] = get_args(Choice)
 

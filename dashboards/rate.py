@@ -18,7 +18,7 @@ from dashboards.desk import Desk, Note, Screen
 from dashboards.links import Links
 from dashboards.web import STATIC, css, plain, theme
 from harness.core.errors import RatchetError
-from harness.core.records import Choice
+from harness.core.rating import Choice
 
 # In focus order. The key of each is in rate.js.
 BUTTONS: tuple[tuple[Choice, str], ...] = (

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from harness.campaign import Assignment, Assignments, VoteLog, folder, read
 from harness.core.paths import Lab
-from harness.core.records import Choice, Vote, now
+from harness.core.rating import Choice, Vote
+from harness.core.records import now
 
 RATER = "scripted-warm"
 SCORER = Path("evalsets/aac_style/scorer.py")

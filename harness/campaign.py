@@ -27,7 +27,8 @@ from harness.core.errors import InputError, LabError
 from harness.core.fingerprint import short_id
 from harness.core.journal import Journal, read_segment, segments
 from harness.core.paths import Lab, check_name, write_atomic
-from harness.core.records import Answer, CampaignRecord, Pair, Subject, Vote
+from harness.core.rating import Answer, CampaignRecord, Pair, Vote
+from harness.core.records import Subject
 
 VOTES = "votes"  # stem of the vote journals
 Side = Literal["a", "b"]

@@ -12,7 +12,8 @@ from typing import Literal
 
 from harness.core.errors import InputError
 from harness.core.fingerprint import sha256_of
-from harness.core.records import CampaignRecord, MetricInfo, Pair, SubjectScores, Vote
+from harness.core.rating import CampaignRecord, Pair, Vote
+from harness.core.records import MetricInfo, SubjectScores
 from harness.stats import Interval
 
 Purpose = Literal["judge", "train"]

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from harness.core.errors import InputError
 from harness.core.fingerprint import sha256_of
 from harness.core.paths import write_atomic
-from harness.core.records import Pair, Vote
+from harness.core.rating import Pair, Vote
 from harness.spec import Baseline, Lora, as_yaml
 
 View = Literal["a", "b", "tie", "both_bad", "skip"]

@@ -18,7 +18,6 @@ from harness.core.paths import read_json, write_json
 
 Direction = Literal["up", "down"]
 Bucket = Literal["scored", "truncated", "errored", "unscorable"]
-Choice = Literal["left", "right", "tie", "both_bad", "skip"]
 Verdict = Literal["SHIP", "BLOCK", "INCONCLUSIVE", "INVALID"]
 
 
@@ -301,59 +300,3 @@ class RegistryRecord(Record):
     versions: list[Version]
     aliases: dict[str, int]
     history: list[AliasMove]
-
-
-# --- rating -----------------------------------------------------------------------------------------------------
-
-
-class Answer(Record):
-    subject: str = Field(description="label of the subject that answered")
-    model: str
-    text: str
-    finish_reason: str | None = None
-
-
-class Pair(Record):
-    """Two answers to one prompt. Sides are shuffled per assignment, not here."""
-
-    pair_id: str
-    item_id: str
-    cluster: str
-    prompt: list[dict[str, str]] = Field(description="chat turns, the last by the user")
-    a: Answer
-    b: Answer
-
-
-class CampaignRecord(Record):
-    """campaign.json, written after pairs.jsonl."""
-
-    campaign: str
-    name: str = Field(description="the registry name that the next round continues, e.g. 'aac'")
-    subjects: list[Subject]
-    pool: DataRef
-    decoding: dict[str, Any]
-    pairs: int
-    refused: dict[str, int] = Field(description="pairs left out at creation, by reason")
-    seed: int
-    created: str
-
-
-class Vote(Record):
-    """One event in a vote journal. Idempotent by `assignment`: the first wins."""
-
-    assignment: str = Field(description="campaign/pair_id/rater")
-    campaign: str
-    pair_id: str
-    rater: str
-    left: Literal["a", "b"] = Field(description="which answer stood on the left")
-    choice: Choice
-    shown_at: str
-    at: str
-    seconds: float | None = None
-
-    @property
-    def view(self) -> str:
-        """What the rater preferred, by answer and not by side: 'a', 'b', 'tie', 'both_bad' or 'skip'."""
-        if self.choice in ("left", "right"):
-            return "a" if (self.choice == "left") == (self.left == "a") else "b"
-        return self.choice

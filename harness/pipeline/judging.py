@@ -10,7 +10,8 @@ from harness import campaign as campaigns
 from harness import human
 from harness.core.errors import EvaluationError, InputError
 from harness.core.paths import Lab, check_name
-from harness.core.records import AdapterRecord, Answer, CampaignRecord, DataRef, EvalRecord, Pair, RunJob, Subject, now
+from harness.core.rating import Answer, CampaignRecord, Pair
+from harness.core.records import AdapterRecord, DataRef, EvalRecord, RunJob, Subject, now
 from harness.evalset import Evalset
 from harness.evalset.metric import JUDGE
 from harness.evaluate import business

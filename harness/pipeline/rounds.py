@@ -14,7 +14,8 @@ from harness.base import BaseInfo, describe
 from harness.core.errors import EvaluationError, InputError
 from harness.core.fingerprint import file_sha256
 from harness.core.paths import Lab, check_name
-from harness.core.records import AdapterRecord, Answer, CampaignRecord, DataRef, PlanRecord, Subject, now
+from harness.core.rating import Answer, CampaignRecord
+from harness.core.records import AdapterRecord, DataRef, PlanRecord, Subject, now
 from harness.data import raw_rows, turns_of
 from harness.pipeline.context import Adapter, adapter_subject, find_adapter
 from harness.pipeline.evaluation import start_engine

@@ -15,7 +15,8 @@ from harness import human, ppi
 from harness.core.errors import RatchetError
 from harness.core.fingerprint import sha256_of
 from harness.core.paths import Lab
-from harness.core.records import CampaignRecord, MetricInfo, Pair, RunJob, Subject, SubjectScores
+from harness.core.rating import CampaignRecord, Pair
+from harness.core.records import MetricInfo, RunJob, Subject, SubjectScores
 from harness.data import raw_rows
 from harness.evalset import Evalset
 from harness.evalset.metric import JUDGE

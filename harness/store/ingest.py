@@ -2,7 +2,7 @@
 
 A record is one source: its rows, the rows of the journals it names and the hash of what was read are committed
 together, so a kill leaves a source either wholly in the store or not at all. A record that changed (a registry, a
-report) has its rows replaced. Vote journals grow, so they are read on from the byte where the last commit ended.
+report) has its rows replaced. A campaign's journals grow, so they are read on from where the last commit ended.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 from pydantic import ValidationError
@@ -21,16 +21,8 @@ from harness.core.faults import reached
 from harness.core.fingerprint import file_sha256
 from harness.core.journal import read_segment
 from harness.core.paths import Lab, disk_errors, read_json
-from harness.core.records import (
-    AdapterRecord,
-    CampaignRecord,
-    EvalRecord,
-    Pair,
-    ParityRecord,
-    PlanRecord,
-    RegistryRecord,
-    Vote,
-)
+from harness.core.rating import CampaignRecord, Pair, Vote, read_act
+from harness.core.records import AdapterRecord, EvalRecord, ParityRecord, PlanRecord, RegistryRecord
 from harness.store import rows as to_rows
 from harness.store.bulk import columns_of_tables, insert_items, insert_rows, insert_steps, whole_lines
 from harness.store.lineage import rated_pairs
@@ -58,9 +50,10 @@ class Ingest:
         for kind in KINDS:
             for path in sorted(self.lab.root.glob(kind.pattern)):
                 taken += self._attempt(self._take_record, kind, path)
-        for path in sorted(self.lab.campaigns.glob("*/votes-*.jsonl")):
-            if (path.parent / "campaign.json").exists():
-                taken += self._attempt(self._take_votes, path)
+        for growing in GROWING:
+            for path in sorted(self.lab.campaigns.glob(f"*/{growing.stem}-*.jsonl")):
+                if (path.parent / "campaign.json").exists():
+                    taken += self._attempt(self._take_events, growing, path)
         return taken
 
     def insert(self, table: str, rows: list[dict[str, Any]]) -> None:
@@ -100,7 +93,7 @@ class Ingest:
             self._remember(path, size, sha256)
         return True
 
-    def _take_votes(self, path: Path) -> bool:
+    def _take_events(self, growing: Growing, path: Path) -> bool:
         offset, _ = self._known.get(self._source(path), (0, None))
         if path.stat().st_size < offset:
             raise LabError(f"{path} is shorter than when it was read", "restore it; `ratchet reindex` accepts the loss")
@@ -108,8 +101,9 @@ class Ingest:
         if not events:
             return False
         with self._transaction(path):
-            votes = [_checked(Vote, event, path).model_dump() | {"position": end} for event, end in events]
-            self.insert("vote_events", [vote | {"source": self._source(path)} for vote in votes])
+            source = self._source(path)
+            rows = [growing.row(event, path) | {"position": end, "source": source} for event, end in events]
+            self.insert(growing.table, rows)
             self._remember(path, events[-1][1])
         return True
 
@@ -150,12 +144,12 @@ class Kind:
     named_by_file: bool = False
 
 
-def _checked(kind: type[Any], event: dict[str, Any], path: Path) -> Any:
+def _checked(read: Callable[[Any], Any], what: str, event: dict[str, Any], path: Path) -> Any:
     """One line of a journal as the record it must be."""
     try:
-        return kind.model_validate(event)
+        return read(event)
     except ValidationError as error:
-        raise LabError(f"{path} holds a line that is no {kind.__name__.lower()}", "restore the file") from error
+        raise LabError(f"{path} holds a line that is no {what}", "restore the file") from error
 
 
 def _plan(_: Ingest, path: Path) -> Rows:
@@ -202,7 +196,7 @@ def _campaign(ingest: Ingest, path: Path) -> Rows:
     record = CampaignRecord.read(path)
     journal = path.with_name("pairs.jsonl")
     with ingest.whole(journal) as whole:
-        pairs = [_checked(Pair, event, journal) for event, _ in read_segment(whole)]
+        pairs = [_checked(Pair.model_validate, "pair", event, journal) for event, _ in read_segment(whole)]
     if len(pairs) != record.pairs:
         raise LabError(f"{path} counts {record.pairs} pairs, {journal.name} holds {len(pairs)}", "restore the file")
     return to_rows.campaign_rows(record) | {"pairs": [to_rows.pair_row(record.campaign, pair) for pair in pairs]}
@@ -216,6 +210,24 @@ def _report(_: Ingest, path: Path) -> Rows:
     return to_rows.verdict_rows(path, read_json(path))
 
 
+def _vote(event: Any, path: Path) -> dict[str, Any]:
+    row: dict[str, Any] = _checked(Vote.model_validate, "vote", event, path).model_dump()
+    return row
+
+
+def _act(event: Any, path: Path) -> dict[str, Any]:
+    return to_rows.act_row(_checked(read_act, "act", event, path))
+
+
+class Growing(NamedTuple):
+    """A journal of campaigns that grows: its stem, its table, and an event as a row."""
+
+    stem: str
+    table: str
+    row: Callable[[Any, Path], dict[str, Any]]
+
+
+GROWING = (Growing("votes", "vote_events", _vote), Growing("acts", "act_events", _act))
 KINDS = (
     Kind("plans/*/plan.json", "plan_id", ("plans", "plan_runs"), _plan),
     Kind("runs/*/adapter.json", "run_id", ("runs", "run_data", "train_steps"), _run),

@@ -6,15 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.errors import LabError
-from harness.core.records import (
-    AdapterRecord,
-    CampaignRecord,
-    EvalRecord,
-    Pair,
-    ParityRecord,
-    PlanRecord,
-    RegistryRecord,
-)
+from harness.core.rating import AnyAct, CampaignRecord, Pair
+from harness.core.records import AdapterRecord, EvalRecord, ParityRecord, PlanRecord, RegistryRecord
 
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -86,12 +79,19 @@ def campaign_rows(record: CampaignRecord) -> Rows:
 def pair_row(campaign: str, pair: Pair) -> dict[str, Any]:
     return {
         "campaign": campaign,
-        **pair.model_dump(include={"pair_id", "item_id", "cluster", "prompt"}),
+        **pair.model_dump(exclude={"a", "b", "explanation"}),
         "a_subject": pair.a.subject,
         "a_text": pair.a.text,
         "b_subject": pair.b.subject,
         "b_text": pair.b.text,
     }
+
+
+def act_row(act: AnyAct) -> dict[str, Any]:
+    """The fields that all acts have as columns, the whole act as its body."""
+    body = act.model_dump(mode="json")
+    columns = ("event_id", "campaign", "kind", "who", "at", "pair_id")
+    return {name: body.get(name) for name in columns} | {"body": body}
 
 
 def registry_rows(record: RegistryRecord) -> Rows:

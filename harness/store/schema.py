@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from harness.core.errors import StoreError
+from harness.store.rating_schema import RATING
 
 # Keeps the file readable by the duckdb 1.5 command line.
 STORAGE_VERSION = "v1.5.0"
@@ -187,7 +188,7 @@ COMMENT ON VIEW leaderboard IS 'mean per evaluation, metric and split; left_out 
 """
 
 # Only ever added to: the number of a migration is its place, counted from 1.
-MIGRATIONS = (TABLES, VIEWS, RICHER)
+MIGRATIONS = (TABLES, VIEWS, RICHER, RATING)
 
 
 def open_build(path: Path) -> duckdb.DuckDBPyConnection:

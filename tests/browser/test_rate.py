@@ -16,7 +16,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from harness import campaign as campaigns
 from harness.core.journal import read_all
 from harness.core.paths import Lab
-from harness.core.records import Answer, CampaignRecord, DataRef, Subject
+from harness.core.rating import Answer, CampaignRecord
+from harness.core.records import DataRef, Subject
 
 PAIRS = 14
 KEYS = {"1": "left", "2": "right", "3": "tie", "4": "both_bad", "s": "skip"}

@@ -15,7 +15,8 @@ from pydantic import Field, ValidationError
 from harness.core.errors import EngineError, LabError
 from harness.core.fingerprint import sha256_of
 from harness.core.journal import Journal, read_all
-from harness.core.records import Pair, Record, now
+from harness.core.rating import Pair
+from harness.core.records import Record, now
 from harness.evaluate.judge import prompts
 from harness.evaluate.judge.verdicts import Said, read_winner
 from harness.judges import Judge

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.core.records import Pair, Record
+from harness.core.rating import Pair
+from harness.core.records import Record
 from harness.evaluate.judge.pairwise import Judgement, combined
 from harness.stats import Interval, mean_interval
 from harness.stats.agreement import Kappa, cohens_kappa

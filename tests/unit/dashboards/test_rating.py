@@ -23,7 +23,8 @@ from dashboards.web import HOST, plain
 from harness import campaign as campaigns
 from harness.core.errors import InputError
 from harness.core.paths import Lab
-from harness.core.records import Answer, CampaignRecord, DataRef, Subject
+from harness.core.rating import Answer, CampaignRecord
+from harness.core.records import DataRef, Subject
 
 SUBJECTS = (
     Subject(kind="adapter", label="aac@v1", model="run-aaaaaaaaaaaa", base_sha256="0" * 64),

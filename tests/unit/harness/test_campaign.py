@@ -14,7 +14,8 @@ from harness import campaign as campaigns
 from harness.core.errors import InputError, LabError
 from harness.core.journal import segments
 from harness.core.paths import Lab
-from harness.core.records import Answer, CampaignRecord, DataRef, Pair, Subject, Vote
+from harness.core.rating import Answer, CampaignRecord, Pair, Vote
+from harness.core.records import DataRef, Subject
 
 SUBJECTS = (
     Subject(kind="adapter", label="aac@v1", model="run-aaaaaaaaaaaa", base_sha256="0" * 64),
@@ -221,7 +222,7 @@ def test_a_killed_process_keeps_what_it_acknowledged(tmp_path: Path) -> None:
     pairs = make_campaign(lab)
     script = (
         "import os, sys; from pathlib import Path\n"
-        "from harness import campaign as c; from harness.core.records import Vote\n"
+        "from harness import campaign as c; from harness.core.rating import Vote\n"
         "log = c.VoteLog(Path(sys.argv[1]))\n"
         "for n, line in enumerate(sys.argv[2:]):\n"
         "    if n == 2: os.environ['RATCHET_KILL_AT'] = 'vote.event'\n"

@@ -6,7 +6,8 @@ import pytest
 
 from harness import human
 from harness.core.errors import InputError
-from harness.core.records import Answer, CampaignRecord, DataRef, Pair, Subject, Vote
+from harness.core.rating import Answer, CampaignRecord, Pair, Vote
+from harness.core.records import DataRef, Subject
 from harness.gate import compare
 
 SUBJECTS = [

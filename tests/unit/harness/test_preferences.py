@@ -12,7 +12,7 @@ import pytest
 
 from harness import preferences
 from harness.core.errors import InputError
-from harness.core.records import Answer, Pair, Vote
+from harness.core.rating import Answer, Pair, Vote
 from harness.spec import load_spec
 
 PREVIOUS: dict[str, Any] = {

@@ -17,17 +17,15 @@ from harness.core.errors import LabError, RatchetError, StoreError
 from harness.core.fingerprint import file_sha256
 from harness.core.journal import Journal
 from harness.core.paths import Lab, write_json
+from harness.core.rating import Answer, CampaignRecord, Lease, Pair, Undo, Vote
 from harness.core.records import (
     AdapterRecord,
     AliasMove,
-    Answer,
     BaseRef,
-    CampaignRecord,
     DataRef,
     EvalRecord,
     ItemResult,
     MetricInfo,
-    Pair,
     ParityRecord,
     PlanRecord,
     Prompting,
@@ -37,7 +35,6 @@ from harness.core.records import (
     Subject,
     TrainSummary,
     Version,
-    Vote,
 )
 from harness.store import counts, ingest, query, reindex, subject_scores
 
@@ -116,7 +113,8 @@ def add_run(lab: Lab, data: list[DataRef]) -> None:
 def pair(number: int) -> Pair:
     turns = [{"role": "user", "content": "Say it: { I }"}]
     a, b = Answer(subject="r=8", model="r-1", text="I."), Answer(subject="zero-shot", model="base", text="Me")
-    return Pair(pair_id=f"pair-{number}", item_id=f"i{number}", cluster="c0", prompt=turns, a=a, b=b)
+    known = {"role": "repeat", "repeat_of": "pair-0", "expected": "a"} if number == 2 else {}
+    return Pair(pair_id=f"pair-{number}", item_id=f"i{number}", cluster="c0", prompt=turns, a=a, b=b, **known)
 
 
 def add_campaign(lab: Lab, pairs: int = 3) -> Path:
@@ -126,7 +124,7 @@ def add_campaign(lab: Lab, pairs: int = 3) -> Path:
     (folder / "pairs.jsonl").write_text("".join(lines))
     CampaignRecord(
         campaign="round1", name="aac", subjects=[subject()], decoding={}, pairs=pairs, refused={"identical": 2}, seed=1,
-        pool=DataRef(path="pool.jsonl", sha256="d" * 64, rows=9, format="items"), created=WHEN,
+        purpose="train", pool=DataRef(path="pool.jsonl", sha256="d" * 64, rows=9, format="items"), created=WHEN,
     ).write(folder / "campaign.json")  # fmt: skip
     return folder
 
@@ -187,7 +185,12 @@ def fill(lab: Lab, data_folder: Path) -> None:
     add_run(lab, [preference_data(data_folder)])
     add_rest(lab)
     add_eval(lab, "e-1", [[item(0), item(1, value=None), item(2, "dev", 0.25)], [item(3, bucket="errored")]])
-    cast(add_campaign(lab), vote(0), vote(1, choice="right"), vote(2, choice="tie"), vote(0, "bob", "right"))
+    folder = add_campaign(lab)
+    edited = vote(2, choice="tie") | {"edit": {"side": "a", "text": "I am."}}
+    cast(folder, vote(0), vote(1, choice="right"), edited, vote(0, "bob", "right"))
+    with Journal(folder, "acts") as journal:
+        lease = Lease(event_id="l-1", campaign="round1", who="ann", at=WHEN, pair_id="pair-0", until=WHEN)
+        journal.append(lease.model_dump(mode="json"))
 
 
 def dump(lab: Lab) -> dict[str, list[str]]:
@@ -218,8 +221,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 def test_everything_in_a_lab_becomes_rows(full: Lab) -> None:
     assert counts(full) == {
-        "alias_moves": 1, "campaigns": 1, "data_lineage": 1, "evals": 1, "items": 4, "metrics": 1, "pairs": 3,
-        "parity": 1, "plan_runs": 1, "plans": 1, "run_data": 1, "runs": 1, "scores": 3, "train_steps": 2, "verdicts": 1,
+        "act_events": 1, "alias_moves": 1, "campaigns": 1, "data_lineage": 1, "evals": 1, "items": 4,
+        "metrics": 1, "pairs": 3, "parity": 1, "plan_runs": 1, "plans": 1, "run_data": 1, "runs": 1, "scores": 3, "train_steps": 2, "verdicts": 1,
         "versions": 1, "vote_events": 4, "votes": 4,
     }  # fmt: skip
 
@@ -407,7 +410,7 @@ def test_killed_at_every_commit_nothing_is_lost_or_doubled(
     ingest(lab)
     fill(lab, tmp_path)
     monkeypatch.setenv("RATCHET_KILL_AT", "store.ingest")
-    for _ in range(7):  # a run, a plan, a parity, a registry, a report, an evaluation, a campaign; the votes below
+    for _ in range(8):  # a run, a plan, a parity, a registry, a report, an evaluation, a campaign, votes; acts below
         with pytest.raises(StoreError, match="killed by signal 9"):
             ingest(lab)
         assert counts(lab)["plans"] == 0, "readers must not see a store that was not published"
@@ -754,3 +757,24 @@ def test_bulk_rows_arrive_whole_and_in_order(lab: Lab) -> None:
     first = "least((substr(item_id, 2)::INT - if(substr(item_id, 2)::INT >= 1000, 1000, 0)) // 9000, 2)"
     wrong = query(lab, f"SELECT count(*) FROM scores WHERE value <> substr(item_id, 2)::INT + {first} / 4.0")[1]
     assert (counts(lab)["scores"], wrong) == (28_000, [(0,)])
+
+
+# --- takes ------------------------------------------------------------------------------------------------------
+
+
+def test_a_vote_that_was_undone_does_not_count_and_its_next_take_does(lab: Lab) -> None:
+    """ann votes left, undoes it, votes right; bob's vote stands. Undoing twice is undoing once."""
+    folder = add_campaign(lab)
+    again = vote(0, choice="right") | {"assignment": "round1/pair-0/ann/1", "take": 1}
+    cast(folder, vote(0), again, vote(0, "bob", "tie"))
+    undo = Undo(
+        event_id="u-1", campaign="round1", who="ann", at=WHEN, assignment="round1/pair-0/ann", pair_id="pair-0", take=0
+    ).model_dump(mode="json")
+    with Journal(folder, "acts") as journal:
+        journal.append(undo)
+        journal.append(undo)
+    ingest(lab)
+    found = query(lab, "SELECT rater, take, preferred FROM votes ORDER BY rater")[1]
+    assert found == [("ann", 1, "b"), ("bob", 0, None)]
+    assert query(lab, "SELECT count(*) FROM acts")[1] == [(1,)]
+    assert query(lab, "SELECT count(*) FROM vote_events")[1] == [(3,)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import EngineError, InputError
-from harness.core.records import Answer, Pair
+from harness.core.rating import Answer, Pair
 from harness.evalset import Evalset, load
 from harness.evaluate.judge import combined, identities, judge_pairs, judged, prompts, read_judgements, summarise
 from harness.evaluate.judge.verdicts import read_grade, read_winner

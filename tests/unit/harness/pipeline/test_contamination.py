@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness import campaign as campaigns
-from harness.core.records import Answer, CampaignRecord, DataRef, Pair
+from harness.core.rating import Answer, CampaignRecord, Pair
+from harness.core.records import DataRef
 from harness.pipeline import contamination
 from harness.pipeline.check import check
 

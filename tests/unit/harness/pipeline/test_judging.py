@@ -10,7 +10,8 @@ import yaml
 
 from harness import campaign as campaigns
 from harness import human
-from harness.core.records import Answer, CampaignRecord, DataRef, EvalRecord, Subject, Vote
+from harness.core.rating import Answer, CampaignRecord, Vote
+from harness.core.records import DataRef, EvalRecord, Subject
 from harness.gate import judge as decide
 from harness.pipeline import votes
 from harness.spec import Gate, Primary
