@@ -222,7 +222,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 def test_everything_in_a_lab_becomes_rows(full: Lab) -> None:
     assert counts(full) == {
         "act_events": 1, "alias_moves": 1, "campaigns": 1, "data_lineage": 1, "evals": 1, "items": 4,
-        "metrics": 1, "pairs": 3, "parity": 1, "plan_runs": 1, "plans": 1, "run_data": 1, "runs": 1, "scores": 3, "train_steps": 2, "verdicts": 1,
+        "metrics": 1, "pairs": 3, "parity": 1, "plan_runs": 1, "plans": 1,
+        "run_data": 1, "runs": 1, "scores": 3, "train_steps": 2, "verdicts": 1,
         "versions": 1, "vote_events": 4, "votes": 4,
     }  # fmt: skip
 
