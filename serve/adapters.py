@@ -147,8 +147,11 @@ def unload(engine: Served, name: str) -> None:
 def listed(engine: Served) -> dict[str, Path]:
     """Adapters that the engine knows by name, with the folder of each."""
     try:
-        response = httpx.get(f"{engine.url}/v1/models", timeout=LOAD_TIMEOUT_S, trust_env=False).raise_for_status()
-        return {model["id"]: Path(model["root"]) for model in response.json()["data"] if model.get("parent")}
+        url, headers = f"{engine.url}/v1/models", {"authorization": f"Bearer {engine.admin_token}"}
+        response = httpx.get(url, headers=headers, timeout=LOAD_TIMEOUT_S, trust_env=False).raise_for_status()
+        models = response.json()["data"]
+        # versions and aliases of the registry are listed without being loaded, and need no loading
+        return {one["id"]: Path(one["root"]) for one in models if one.get("parent") and one.get("version") is None}
     except (httpx.HTTPError, KeyError, ValueError) as error:
         raise EngineError(f"the engine at {engine.url} does not list its models ({error})") from error
 

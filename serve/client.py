@@ -116,6 +116,7 @@ def choice_logprobs(
     model: str,
     groups: list[tuple[list[int], list[list[int]]]],
     concurrency: int = 4,
+    headers: Mapping[str, str] | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> list[list[tuple[float, bool]]]:
     """For each (context, choices), in token ids: each choice's log-prob in nats, and whether greedy decoding gives it.
@@ -139,7 +140,7 @@ def choice_logprobs(
         return [[(float(value), bool(greedy)) for value, greedy in scores] for scores in answer["scores"]]
 
     root = url.rstrip("/").removesuffix("/v1")
-    found = asyncio.run(_all(url, len(batches), one, concurrency, None, timeout_s))
+    found = asyncio.run(_all(url, len(batches), one, concurrency, headers, timeout_s))
     return [scores for batch in found for scores in batch]
 
 

@@ -52,6 +52,7 @@ class EngineSpec:
     max_loras: int = 4
     max_model_len: int | None = None
     registry: Path | None = None
+    keys: Path | None = None
     seed: int = 0
     port: int | None = None
     extra: dict[str, Any] = field(default_factory=dict)
@@ -64,6 +65,7 @@ class EngineSpec:
             "base_path": str(base.absolute()) if base.is_dir() else self.base_path,
             "max_lora_rank": rank_bucket(self.max_lora_rank),
             "registry": str(self.registry.absolute()) if self.registry else None,
+            "keys": str(self.keys.absolute()) if self.keys else None,
         }
 
 
@@ -86,6 +88,11 @@ class Engine:
     @property
     def admin_token(self) -> str:
         return self.lease.admin_token
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What Ratchet's own requests carry: they are let in whatever keys are in force."""
+        return {"authorization": f"Bearer {self.lease.admin_token}"}
 
     @property
     def base_name(self) -> str:
@@ -164,6 +171,7 @@ def serves(lease: Lease, wanted: dict[str, Any]) -> bool:
     return (
         lease.state != "failed"
         and all(has[key] == wanted[key] for key in same)
+        and has.get("keys") == wanted["keys"]
         and enough
         and wanted["dtype"] in (has["dtype"], lease.dtype)
         and (wanted["max_model_len"] == has["max_model_len"] or wanted["max_model_len"] == lease.max_model_len)

@@ -6,6 +6,7 @@ script is JSON, every key optional:
     {"base": "tiny",                                   the served base name
      "base_sha256": "…", "registry": "lab/registry",   versions and aliases, as the real engine resolves them
      "admin_token": "fake", "adapters": {"r-1": "/path/of/it"},
+     "keys": "lab/keys/keys.json", "cors": ["https://app.example"], "limits": {"n": 4},   as the real engine's
      "answers": {"aac@v1": {"last user text": "answer"}, "*": {"…": "…"}}}
 
 What the script does not answer gets a text that depends on model and prompt only. Tokens are words; a log-prob
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,11 +31,14 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 
 from harness.core.errors import InputError
 from harness.core.paths import read_json
+from serve.plugin.bounds import Limits
 from serve.plugin.gatekeeper import Gatekeeper, Settings
+from serve.plugin.openapi import openapi
 
 CREATED = 1_700_000_000  # a fixed time, so that answers are the same every time
 DEFAULT_MAX_TOKENS = 64
 router = APIRouter()
+router.add_api_route("/ratchet/openapi.json", openapi, methods=["GET"], include_in_schema=False)
 
 
 @dataclass
@@ -49,6 +54,10 @@ class Script:
     max_model_len: int = 4096
     adapters: dict[str, str] = field(default_factory=dict)
     answers: dict[str, dict[str, str]] = field(default_factory=dict)
+    keys: str | None = None
+    public: bool = False
+    cors: list[str] = field(default_factory=list)
+    limits: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path | None) -> Script:
@@ -73,10 +82,23 @@ def make_app(script: Script) -> FastAPI:
     """The fake as an ASGI app."""
     app = FastAPI(openapi_url=None)
     app.state.script = script
-    app.state.openai_serving_models = SimpleNamespace(lora_requests=dict(script.adapters))
+    app.state.openai_serving_models = SimpleNamespace(
+        lora_requests=dict(script.adapters), model_config=SimpleNamespace(max_model_len=script.max_model_len)
+    )
+    app.state.engine_client = SimpleNamespace(errored=False)
     app.include_router(router)
     registry = Path(script.registry) if script.registry else None
-    settings = Settings(script.base, script.admin_token, script.base_sha256, registry)
+    settings = Settings(
+        script.base,
+        script.admin_token,
+        script.base_sha256,
+        registry,
+        keys=Path(script.keys) if script.keys else None,
+        public=script.public,
+        cors=tuple(script.cors),
+        limits=Limits(**script.limits),
+        engine_id="e-fake",
+    )
     app.add_middleware(Gatekeeper, settings=settings)
     return app
 
@@ -141,6 +163,7 @@ async def chat(request: Request) -> Response:
     words, reason = _words(request, body, str(turns[-1]["content"]))
     prompt_tokens = sum(len(str(turn["content"]).split()) for turn in turns)
     if body.get("stream"):
+        _count(request, prompt_tokens, len(words))
         deltas = [{"delta": {"role": "assistant", "content": ""}}, *({"delta": {"content": word}} for word in words)]
         return _stream(body["model"], "chat.completion.chunk", [*deltas, {"delta": {}, "finish_reason": reason}])
     choice = {"index": 0, "message": {"role": "assistant", "content": "".join(words)}, "finish_reason": reason}
@@ -155,6 +178,7 @@ async def completions(request: Request) -> Response:
     text = " ".join(str(token) for token in tokens)
     words, reason = _words(request, body, text)
     if body.get("stream"):
+        _count(request, len(tokens), len(words))
         return _stream(
             body["model"], "text_completion", [*({"text": w} for w in words), {"text": "", "finish_reason": reason}]
         )
@@ -184,6 +208,12 @@ async def score(request: Request) -> dict[str, Any]:
     return {"model": body["model"], "scores": scores, "rescored": 0}
 
 
+def _count(request: Request, prompt_tokens: int, completion_tokens: int) -> None:
+    """Leave the count of tokens where vLLM leaves it for middleware: a stream itself need not say it."""
+    counted = SimpleNamespace(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+    request.state.request_metadata = SimpleNamespace(final_usage_info=counted)
+
+
 def _loaded(request: Request) -> dict[str, str]:
     loaded: dict[str, str] = request.app.state.openai_serving_models.lora_requests
     return loaded
@@ -201,15 +231,22 @@ def _words(request: Request, body: dict[str, Any], prompt: str) -> tuple[list[st
 def _complete(model: str, kind: str, choice: dict[str, Any], prompt_tokens: int, tokens: int) -> Response:
     usage = {"prompt_tokens": prompt_tokens, "completion_tokens": tokens, "total_tokens": prompt_tokens + tokens}
     return JSONResponse(
-        {"id": "fake", "object": kind, "created": CREATED, "model": model, "choices": [choice], "usage": usage}
+        {"id": _id(kind), "object": kind, "created": CREATED, "model": model, "choices": [choice], "usage": usage}
     )
 
 
+def _id(kind: str) -> str:
+    """An answer's id, as vLLM makes them: feedback names it."""
+    return f"{'chatcmpl' if kind.startswith('chat') else 'cmpl'}-{secrets.token_hex(16)}"
+
+
 def _stream(model: str, kind: str, choices: list[dict[str, Any]]) -> Response:
+    name = _id(kind)
+
     def events() -> Iterator[str]:
         for choice in choices:
             whole = {"index": 0, "finish_reason": None, **choice}
-            chunk = {"id": "fake", "object": kind, "created": CREATED, "model": model, "choices": [whole]}
+            chunk = {"id": name, "object": kind, "created": CREATED, "model": model, "choices": [whole]}
             yield f"data: {json.dumps(chunk)}\n\n"
         yield "data: [DONE]\n\n"
 

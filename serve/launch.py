@@ -95,6 +95,8 @@ def environment(spec: Mapping[str, Any], engine_id: str, folder: Path, admin_tok
         "DO_NOT_TRACK": "1",
         "PYTHONSAFEPATH": "1",  # a folder `serve/` in the current directory would shadow this package
     }
+    if spec.get("keys"):
+        variables["RATCHET_KEYS"] = spec["keys"]
     if spec["registry"]:
         variables["RATCHET_REGISTRY"] = spec["registry"]
     if Path(spec["base_path"]).is_dir():
@@ -112,4 +114,4 @@ def environment(spec: Mapping[str, Any], engine_id: str, folder: Path, admin_tok
 
 
 # Without cached bytecode vLLM's imports take 29 s instead of a few, in each process of every start (measured).
-DROPPED = frozenset({"PYTHONDONTWRITEBYTECODE", "RATCHET_REGISTRY", "VLLM_API_KEY"})
+DROPPED = frozenset({"PYTHONDONTWRITEBYTECODE", "RATCHET_REGISTRY", "RATCHET_KEYS", "VLLM_API_KEY"})

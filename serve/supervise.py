@@ -86,7 +86,12 @@ class Supervisor:
     def _try_ready(self, began: float) -> None:
         """Ask the engine what it is; ready only when its worker says that it uses the right kernels."""
         try:
-            health = httpx.get(f"{self.lease.url}/ratchet/health", timeout=HEALTH_TIMEOUT_S, trust_env=False)
+            health = httpx.get(
+                f"{self.lease.url}/ratchet/health",
+                headers={"authorization": f"Bearer {self.lease.admin_token}"},
+                timeout=HEALTH_TIMEOUT_S,
+                trust_env=False,
+            )
         except httpx.TransportError:
             return
         if health.status_code != 200:

@@ -24,6 +24,7 @@ WRITE_POINTS = (
     "registry.record",  # registry/<name>.json
     "registry.look",  # registry/looks/<evalset>.json: written before what was seen is shown
     "registry.burn",  # registry/burned: opened release items, before they are shown
+    "keys.record",  # keys/keys.json
     "campaign.record",  # campaign.json, after its pairs
     "vote.event",  # one vote in its journal
     "tag.event",  # one tag in its journal

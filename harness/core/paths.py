@@ -69,6 +69,11 @@ class Lab:
         return Path(os.environ.get("RATCHET_ENGINES") or self.root / "engines").absolute()
 
     @property
+    def keys(self) -> Path:
+        """API keys (serve.keys); readable by their owner only."""
+        return self.root / "keys"
+
+    @property
     def campaigns(self) -> Path:
         return self.root / "campaigns"
 

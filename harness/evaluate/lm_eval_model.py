@@ -47,9 +47,15 @@ class RatchetCompletions(LocalCompletionsAPI):
             **kwargs,
         )
         self._url = url
+        self._headers: dict[str, str] | None = None
         self._ids: dict[str, array[int]] = {}  # shared by all models of one base
         self._known: dict[Pair, Scored] = {}
         self.cut: set[Pair] = set()
+
+    def sign(self, token: str) -> None:
+        """Send `token`, if it is one, with every request: the engine's own, let in whatever keys are in force."""
+        if token:
+            self._header = self._headers = {"Authorization": f"Bearer {token}"}
 
     def named(self, model: str) -> Self:
         """The same tokenizer and tokens for another model of the same engine; it starts with no answers."""
@@ -121,7 +127,8 @@ class RatchetCompletions(LocalCompletionsAPI):
             groups.setdefault(tuple(whole[:kept]), []).append((index, whole[kept:]))
         contexts = sorted(groups)
         asked = [(list(context), [choice for _, choice in groups[context]]) for context in contexts]
-        for context, found in zip(contexts, choice_logprobs(self._url, self.model, asked), strict=True):
+        answers = choice_logprobs(self._url, self.model, asked, headers=self._headers)
+        for context, found in zip(contexts, answers, strict=True):
             for (index, _), score in zip(groups[context], found, strict=True):
                 scores[index] = score
         return scores

@@ -78,8 +78,10 @@ def _score_all(job: dict[str, Any], tell: Tell) -> None:
     tasks = lm_eval_tasks.load(job["tasks"], job["include_path"], job["num_fewshot"])
     model = RatchetCompletions(job["url"], "", job["tokenizer"], job["max_model_len"])
     dev = tasks.dev_documents(set(job["own_tasks"]), job["dev_share"], job["limit"])
-    if not sys.stdin.readline():  # the parent is gone
+    line = sys.stdin.readline()
+    if not line:  # the parent is gone
         return
+    model.sign(line.strip())
     for subject in job["subjects"]:
         started = time.monotonic()
         scored = _score(job, tasks, dev, model.named(subject["model"]))

@@ -73,11 +73,12 @@ def child_events(command: list[str], log: Path) -> Iterator[Event]:
 class Child:
     """A child process that prints JSON lines, its stderr in `log`; ended by its own pid when the `with` is left.
 
-    A child may prepare itself (import what is slow) and then read a line from stdin: `events` sends it. When this
-    process dies, that read ends too.
+    A child may prepare itself (import what is slow) and then read a line from stdin: `events` sends it, and in it
+    `secret`, which no file, command line or environment shall hold. When this process dies, that read ends too.
     """
 
-    def __init__(self, command: list[str], log: Path) -> None:
+    def __init__(self, command: list[str], log: Path, secret: str = "") -> None:
+        self._secret = secret
         with disk_errors(log):
             log.parent.mkdir(parents=True, exist_ok=True)
         with disk_errors(log), log.open("ab") as errors:
@@ -90,7 +91,7 @@ class Child:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):  # it ended already; its exit code says how
-            self._process.stdin.write("\n")
+            self._process.stdin.write(f"{self._secret}\n")
             self._process.stdin.close()
         for line in self._process.stdout:
             event = _event(line)

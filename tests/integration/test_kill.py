@@ -100,6 +100,7 @@ def test_every_write_point_is_covered() -> None:
         "engine.lease": test_a_run_killed_while_its_engine_starts_leaves_nothing_behind.__name__,
         "registry.record": test_a_killed_promotion_and_campaign_are_repeated.__name__,
         "campaign.record": test_a_killed_promotion_and_campaign_are_repeated.__name__,
+        "keys.record": "tests/unit/serve/test_keys.py",
         "vote.event": "tests/browser and tests/unit/harness/test_campaign.py",
         "tag.event": "tests/unit/harness/pipeline/test_failures.py",
         "registry.burn": "tests/unit/harness/pipeline/test_failures.py",
