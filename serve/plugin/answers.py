@@ -113,7 +113,7 @@ class Answer:
             body = b"".join((*self._parts, body))
             self._parts = []
         end = body.rfind(b"\n\n") + 2
-        if end < len(body):
+        if end < 2 or end < len(body):
             rest = body[end:] if end > 1 else body
             self._parts = [rest] if len(rest) <= EVENT_BYTES else []
             body = body[:end] if end > 1 else b""

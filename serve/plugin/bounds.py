@@ -20,6 +20,7 @@ from serve.plugin.call import Call, Message, Receive, Refused, Scope
 MAX_BODY_BYTES = 8 * 2**20  # a prompt of 1 M tokens with room to spare
 CHARACTERS_PER_TOKEN = 128
 MAX_HEADER_BYTES = 64 * 2**10
+DISCARDED_BYTES = 2**30  # of a body that was announced and refused, as it comes: the client shall hear why
 ONCE = frozenset(
     {
         *(b"authorization", b"x-api-key", b"content-length", b"content-type", b"transfer-encoding", b"host"),
@@ -86,11 +87,13 @@ def check_headers(scope: Scope, call: Call, limits: Limits) -> None:
     if not (length.isascii() and length.isdigit()):
         raise Refused(400, "BadRequestError", "content-length is no number")
     if len(length) > 18 or int(length) > limits.body_bytes:
-        raise too_large(limits)
+        raise too_large(limits, close=len(length) > 18 or int(length) > DISCARDED_BYTES)
 
 
-def too_large(limits: Limits) -> Refused:
-    return Refused(413, "BadRequestError", f"the request is larger than {limits.body_bytes} bytes")
+def too_large(limits: Limits, close: bool = False) -> Refused:
+    """413. `close`: hang up rather than take in what is still to come; the client may then miss the answer."""
+    headers = {"connection": "close"} if close else {}
+    return Refused(413, "BadRequestError", f"the request is larger than {limits.body_bytes} bytes", headers=headers)
 
 
 def counted(receive: Receive, limits: Limits) -> Receive:

@@ -151,7 +151,9 @@ class Gatekeeper:
 
         def headers() -> list[tuple[bytes, bytes]]:
             model = [(MODEL_HEADER, call.model.encode())] if call.model else []
-            return [(b"x-request-id", call.request_id.encode()), *model, *self._rates.headers(call.key)]
+            # a body of unknown length that nobody reads would be taken in for ever
+            close = [(b"connection", b"close")] if "transfer-encoding" in call.headers and not call.body else []
+            return [(b"x-request-id", call.request_id.encode()), *model, *close, *self._rates.headers(call.key)]
 
         answer = Answer(call, send, headers, dead, read=call.path in MODEL_PATHS)
         try:
