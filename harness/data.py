@@ -22,6 +22,7 @@ from harness.core.records import DataRef
 Row = dict[str, Any]
 Turn = dict[str, str]
 ROLES = ("system", "user", "assistant")
+OVERFLOW = "\0beyond the columns"  # a name that no column can have
 UTF_8 = "utf-8-sig"  # spreadsheets put a byte order mark in front
 
 
@@ -143,12 +144,19 @@ def _json_object(path: Path, number: int, line: str, finite: bool) -> Row:
 
 
 def _read_csv(path: Path) -> Iterator[tuple[int, Row]]:
+    for number, row in csv_rows(path):
+        if OVERFLOW in row:
+            raise InputError(f"{path}:{number}: not CSV (more values than columns)", "quote values with commas")
+        yield number, row
+
+
+def csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """(number of its last line, row) of a .csv file; what a row has beyond the columns stands under OVERFLOW, and a
+    column that it does not reach is None. InputError where the file is no CSV at all."""
     with _readable(path), path.open(encoding=UTF_8, newline="") as file:
-        reader = csv.DictReader(file, strict=True)
+        reader = csv.DictReader(file, strict=True, restkey=OVERFLOW)
         try:
             for row in reader:
-                if None in row:
-                    raise csv.Error("more values than columns")
                 yield reader.line_num, dict(row)
         except csv.Error as error:
             raise InputError(f"{path}:{reader.line_num}: not CSV ({error})", "quote values with commas") from None

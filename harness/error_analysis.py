@@ -66,6 +66,7 @@ class Failures(Record):
     against: str
     counts: dict[str, int]
     unpaired: int = Field(description="items that only one of the two has")
+    selected: int = Field(description="paired items that were asked for, by outcome, tag or id; `items` may be fewer")
     items: list[Difference]
 
 

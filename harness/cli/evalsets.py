@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 evalset_group = group("evalset", "Evalsets: what a good answer is, item by item.")
 
 
+SMALL = 0.2  # a share that no change of an adapter is likely to bring
+
+
 class ImportKind(str, Enum):
     csv = "csv"
     openai_evals = "openai-evals"
@@ -69,12 +72,13 @@ def evalset_import(
     trust_answers: Annotated[
         bool, typer.Option("--trust-answers", help="captured: take uncorrected answers as right.")
     ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="csv: refuse the file if one row is not whole.")] = False,
     format: FormatOption = Format.text,
 ) -> None:
     """Make an evalset from a file of another tool; says what could not be carried over."""
     from harness.pipeline.evalset_imports import Settings, import_evalset
 
-    settings = Settings(scorer=scorer, cluster=cluster, dev_share=dev_share, trust_answers=trust_answers)
+    settings = Settings(scorer=scorer, cluster=cluster, dev_share=dev_share, trust_answers=trust_answers, strict=strict)
     made = import_evalset(kind.value, file, name, settings)
     if format is Format.json:
         print_json(asdict(made))
@@ -86,13 +90,30 @@ def evalset_import(
     print(f"next: read it, set its licence, then `ratchet evalset check {name}`")
 
 
+def _say_size(facts: Facts) -> None:
+    """The same in a sentence for who does not think in power, and how many items a finer difference takes."""
+    release = facts.splits.get("release")
+    seen = [one.visible for one in facts.metrics.values() if one.visible is not None and one.unit == "share"]
+    if release is None or not seen:
+        return
+    if max(seen) > SMALL:
+        print(f"  size: {release.items} release items show only very large differences: aim at 300 or more")
+        return
+    points = f"{100 * max(seen):.2g}"
+    print(
+        f"  size: of candidates that get {points} in 100 more right, 4 of 5 are seen to be better with these "
+        f"{release.items} release items; half that difference takes about {4 * release.items:,}"
+    )
+
+
 def _show(facts: Facts) -> None:
     from harness.stats import figures
 
     print(f"{facts.name}@{facts.version} (sha256 {facts.sha256[:12]}): gold answers score as they must")
     for split, found in facts.splits.items():
-        clusters = f"{found.clusters} clusters, the largest of {found.largest_cluster}"
-        print(f"  {split}: {found.items} items" + (f" in {clusters}" if found.clusters < found.items else ""))
+        clusters = f"in {found.clusters} clusters, the largest of {found.largest_cluster}"
+        alone = "each a cluster of its own"
+        print(f"  {split}: {found.items} items{f' {clusters}' if found.clusters < found.items else f', {alone}'}")
     for name, metric in facts.metrics.items():
         line = f"  {name}: {metric.scorer}, {metric.unit}, {metric.direction} is better"
         if metric.aggregate != "mean":
@@ -101,7 +122,8 @@ def _show(facts: Facts) -> None:
             line += f", chance {figures(metric.chance)[0]}"
         if metric.visible is not None:
             line += f"; release shows differences from {figures(metric.visible)[0]} (assumed spread, 80 % power)"
-        print(line)
+        print(line + (f"; {metric.unseen}" if metric.unseen else ""))
+    _say_size(facts)
     for tag, count in facts.tags.items():
         print(f"  tag {tag}: {count}")
     for task in facts.tasks:

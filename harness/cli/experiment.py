@@ -95,11 +95,24 @@ def status(lab: LabOption = DEFAULT_LAB, format: FormatOption = Format.text) -> 
 
 @app.command()
 def ls(lab: LabOption = DEFAULT_LAB, format: FormatOption = Format.text) -> None:
-    """Runs, versions, aliases and campaigns of the lab."""
+    """Plans, runs, versions, aliases and campaigns of the lab."""
     from harness.pipeline import show, status
 
     found = status.inventory(Lab(lab))
     print_json(found) if format is Format.json else show.inventory(found)
+
+
+@app.command("show")
+def show_one(
+    name: Annotated[str, typer.Argument(help="p-…, r-…, e-…, NAME@vN or NAME@ALIAS, as `ratchet ls` lists them.")],
+    lab: LabOption = DEFAULT_LAB,
+    format: FormatOption = Format.text,
+) -> None:
+    """What the lab knows of one plan, run, evaluation or version."""
+    from harness.pipeline import lookup, show
+
+    found = lookup.look_up(Lab(lab), name)
+    print_json(found) if format is Format.json else show.one(found)
 
 
 def _finish(result: Any, format: str, verdict_exit: bool) -> None:

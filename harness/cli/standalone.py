@@ -29,7 +29,10 @@ def verdict(
     comparator: Annotated[
         Path, typer.Argument(metavar="B", help="What A must beat: the same kind.", show_default=False)
     ],
-    metric: Annotated[list[str] | None, typer.Option("--metric", help="The first must be won; more are shown.")] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", help="Must be won (the first, if several); not needed where there is but one."),
+    ] = None,
     min_gain: Annotated[float, typer.Option("--min-gain", help="What A must gain, in the metric's unit.")] = 0.0,
     max_loss: Annotated[
         list[str] | None, typer.Option("--max-loss", help="METRIC=X: A may lose at most X there.")

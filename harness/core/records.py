@@ -259,6 +259,7 @@ class PlanRecord(Record):
     plan_id: str
     name: str
     spec_path: str
+    folder: str = Field("", description="where the plan was made: what its paths are relative to")
     spec: dict[str, Any] = Field(description="the resolved spec")
     runs: list[RunJob]
     gate: dict[str, Any] | None

@@ -12,6 +12,7 @@ from typing import Any
 from harness.core.errors import InputError
 from harness.core.fingerprint import sha256_of, short_id
 from harness.core.records import Direction, MetricInfo, Subject, SubjectScores
+from harness.outside.unpaired import unpaired
 
 DECIDING_SPLIT = "release"  # where nothing else is said: the choice was made elsewhere, this decides
 SPLITS = ("train", "tune", "dev", DECIDING_SPLIT)
@@ -74,22 +75,29 @@ def pair(
     metrics: Iterable[str],
     directions: Mapping[str, Direction],
 ) -> tuple[list[SubjectScores], list[str]]:
-    """Both sides' scores on `metrics`, ready to be paired by item, and what a reader must know of them.
+    """Both sides' scores on `metrics`, ready to be paired by item, and what a reader must know of them, a line each.
 
     Items whose content differs between the sides give the two different evalset hashes, which the gate refuses; items
     of one side only stay, to be counted by it. Raises InputError where the sides put an item into different splits.
     """
     scores: list[SubjectScores] = []
-    notes: list[str] = []
+    notes: dict[str, list[str]] = {}  # what is to be said -> of which metrics
+    names = (candidate[1].label, comparator[1].label)
     for metric in metrics:
         ours, theirs = candidate[0].scores[metric], comparator[0].scores[metric]
         shared = sorted(ours.keys() & theirs.keys())
         _one_split(metric, ours, theirs, shared)
-        notes += _differences(metric, ours, theirs, shared)
+        for note in [unpaired(ours, theirs, names), *_differences(ours, theirs, shared)]:
+            notes.setdefault(note, []).append(metric)
         info = MetricInfo(direction=directions.get(metric, "up"), unit=_unit([ours, theirs]))
         for (results, subject), own, other in ((candidate, ours, theirs), (comparator, theirs, ours)):
             scores += _by_split(metric, info, subject, results.path, {**other, **own}, own)
-    return scores, notes
+    return scores, [f"{_listed(found)}: {note}" for note, found in notes.items() if note]
+
+
+def _listed(metrics: list[str]) -> str:
+    more = f" and {len(metrics) - SHOWN} more" if len(metrics) > SHOWN else ""
+    return ", ".join(metrics[:SHOWN]) + more
 
 
 def _by_split(
@@ -130,16 +138,16 @@ def _one_split(metric: str, ours: dict[str, Observed], theirs: dict[str, Observe
         )
 
 
-def _differences(metric: str, ours: dict[str, Observed], theirs: dict[str, Observed], shared: list[str]) -> list[str]:
+def _differences(ours: dict[str, Observed], theirs: dict[str, Observed], shared: list[str]) -> list[str]:
     """Where the sides were not asked the same."""
     notes = []
     changed = [item for item in shared if _differ(ours[item].content, theirs[item].content)]
     if changed:
-        notes.append(f"{metric}: {len(changed)} of {len(shared)} items differ in content, first {changed[0]!r}")
+        notes.append(f"{len(changed)} of {len(shared)} items differ in content, first {changed[0]!r}")
     asked = [item for item in shared if _differ(ours[item].prompt, theirs[item].prompt)]
     if asked and not changed:
         notes.append(
-            f"{metric}: the prompts of {len(asked)} of {len(shared)} items differ (examples, instructions or chat "
+            f"the prompts of {len(asked)} of {len(shared)} items differ (examples, instructions or chat "
             "template), so the difference is not the models' alone"
         )
     return notes

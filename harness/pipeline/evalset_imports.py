@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.core.errors import InputError
-from harness.data import normalised, raw_rows, turns_of
+from harness.data import OVERFLOW, csv_rows, normalised, raw_rows, turns_of
 from harness.evalset.write import create, definition_text, free_folder, item_lines, split_by_hash
 from harness.pipeline.evalsets import prove
 from harness.pipeline.lm_eval_import import lm_eval_files
@@ -22,16 +22,21 @@ Row = dict[str, Any]
 PROMPTS = ("prompt", "input", "question")
 GOLDS = ("gold", "answer", "ideal", "target", "expected", "output")
 ANSWERS = ("answer", "response", "completion", "output")
+LINES_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to import: the scorer of the one metric, which column is the cluster, and the share of dev."""
+    """How to import: the scorer of the one metric, which column is the cluster, and the share of dev.
+
+    `strict`: one row that is not whole refuses the file; else that row alone is left out, and counted.
+    """
 
     scorer: str | None = None
     cluster: str | None = None
     dev_share: float = 0.2
     trust_answers: bool = False
+    strict: bool = False
 
 
 @dataclass
@@ -87,10 +92,14 @@ def _without_repeats(items: list[Row], left_out: list[str]) -> list[Row]:
 
 def _csv(source: Path, settings: Settings, left_out: list[str]) -> list[Row]:
     """Columns prompt and gold, or their usual other names; `id`, `split`, `wrong`; others go along as they are."""
-    items = []
-    for number, row in raw_rows(source):
+    items, refused = [], []
+    for number, row in csv_rows(source) if source.suffix == ".csv" else raw_rows(source):
         prompt, gold = _column(row, PROMPTS, source, number), _column(row, GOLDS, source, number)
         known = {prompt, gold, "id", "split", "wrong", settings.cluster}
+        lack = _lack(row, [prompt, gold, *([settings.cluster] if settings.cluster else [])])
+        if lack:
+            refused.append((number, lack))
+            continue
         items.append(
             {
                 "id": str(row.get("id") or f"i-{number:05}"),
@@ -102,7 +111,27 @@ def _csv(source: Path, settings: Settings, left_out: list[str]) -> list[Row]:
                 **{key: value for key, value in row.items() if key not in known},
             }
         )
+    if refused:
+        left_out.append(_refused(source, refused, settings.strict))
     return [{key: value for key, value in item.items() if value is not None} for item in items]
+
+
+def _lack(row: Row, needed: list[str]) -> str:
+    """What keeps a row from being an item, or ''."""
+    if OVERFLOW in row:
+        return "more values than columns"
+    return next((f"no {name!r}" for name in needed if row.get(name) is None or not str(row[name]).strip()), "")
+
+
+def _refused(source: Path, refused: list[tuple[int, str]], strict: bool) -> str:
+    """Rows that are not whole, by line. InputError instead, naming the first, where `strict` asks for it."""
+    number, why = refused[0]
+    if strict:
+        more = f" (and {len(refused) - 1} more rows)" if len(refused) > 1 else ""
+        raise InputError(f"{source}:{number}: {why}{more}", "fill it on every row, or leave --strict away")
+    lines = "; ".join(f"line {line}: {what}" for line, what in refused[:LINES_SHOWN])
+    more = f"; and {len(refused) - LINES_SHOWN} more" if len(refused) > LINES_SHOWN else ""
+    return f"{len(refused)} row{'s' * (len(refused) != 1)} not whole ({lines}{more})"
 
 
 def _openai_evals(source: Path, settings: Settings, left_out: list[str]) -> list[Row]:
@@ -166,8 +195,9 @@ READERS: dict[str, Callable[[Path, Settings, list[str]], list[Row]]] = {
 
 
 def _column(row: Row, names: tuple[str, ...], source: Path, number: int) -> str:
+    """The column of that meaning: the first of its names that the row has, filled or not."""
     for name in names:
-        if row.get(name):
+        if name in row:
             return name
     raise InputError(f"{source}:{number}: no {names[0]}", f"name a column {', '.join(names)}")
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.data import normalised
-from harness.evalset import SPLITS, Evalset, Item, load
+from harness.data import normalised, read_json_lines
+from harness.evalset import SPLITS, Evalset, load
 from harness.evalset.write import create, definition_text, item_lines
 from harness.evaluate.scorers import sandbox, self_check
 from harness.pipeline.power import ASSUMED_CORRELATION, ASSUMED_FLIPS, ASSUMED_SD
@@ -28,6 +28,10 @@ NEW_README = """# {name}
 """
 
 
+TOO_FEW = "release has too few items to show any difference"
+NOT_KNOWN = "what release can show is known once two subjects are scored: `ratchet check SPEC`"
+
+
 @dataclass(frozen=True)
 class SplitFacts:
     items: int
@@ -37,7 +41,10 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class MetricFacts:
-    """`visible`: the smallest true difference that the release items show with 80 % power, None where unknown."""
+    """`visible`: the smallest true difference that the release items show with 80 % power, None where unknown.
+
+    `unseen` says why it is None.
+    """
 
     scorer: str
     unit: str
@@ -45,6 +52,7 @@ class MetricFacts:
     aggregate: str
     chance: float | None
     visible: float | None
+    unseen: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,9 +108,9 @@ def examine(name: str) -> Facts:
     evalset = load(name)
     if evalset.definition.kind == "business":
         self_check(evalset)
-    grouped = {split: [item for item in evalset.items if item.split == split] for split in SPLITS}
-    splits = {split: _split_facts(evalset, items) for split, items in grouped.items() if items}
-    sizes = _cluster_sizes(evalset, grouped["release"])
+    grouped = _grouped(evalset)
+    splits = {split: _split_facts(grouped[split]) for split in SPLITS if grouped.get(split)}
+    sizes = grouped.get("release", [])
     return Facts(
         name=evalset.name,
         version=evalset.version,
@@ -116,19 +124,30 @@ def examine(name: str) -> Facts:
     )
 
 
-def _cluster_sizes(evalset: Evalset, items: list[Item]) -> list[int]:
-    return list(Counter(evalset.cluster_of(item) for item in items).values())
+def _grouped(evalset: Evalset) -> dict[str, list[int]]:
+    """Split -> items per cluster; of lm-eval tasks only those that have their documents in the folder."""
+    clusters = [(item.split, evalset.cluster_of(item)) for item in evalset.items]
+    path = evalset.folder / evalset.definition.items
+    if evalset.definition.kind == "lm_eval" and path.is_file():
+        clusters = [
+            (row.get("split", "release"), str(row.get("cluster", row.get("id", line))))
+            for line, row in read_json_lines(path)
+        ]
+    sizes: dict[str, list[int]] = {}
+    for (split, _), count in Counter(clusters).items():
+        sizes.setdefault(split, []).append(count)
+    return sizes
 
 
-def _split_facts(evalset: Evalset, items: list[Item]) -> SplitFacts:
-    sizes = _cluster_sizes(evalset, items)
-    return SplitFacts(items=len(items), clusters=len(sizes), largest_cluster=max(sizes))
+def _split_facts(sizes: list[int]) -> SplitFacts:
+    return SplitFacts(items=sum(sizes), clusters=len(sizes), largest_cluster=max(sizes))
 
 
 def _metric_facts(evalset: Evalset, name: str, sizes: list[int]) -> MetricFacts:
     metric = evalset.definition.metrics[name]
-    known = sizes and metric.unit in ASSUMED_SD and metric.aggregate == "mean"
-    visible = smallest_visible(_sample(metric.unit, sizes)) if known else None
+    known = metric.unit in ASSUMED_SD and metric.aggregate == "mean"
+    visible = smallest_visible(_sample(metric.unit, sizes)) if known and sizes else None
+    unseen = TOO_FEW if known or len(sizes) < 2 else NOT_KNOWN
     return MetricFacts(
         scorer=metric.scorer,
         unit=metric.unit,
@@ -136,6 +155,7 @@ def _metric_facts(evalset: Evalset, name: str, sizes: list[int]) -> MetricFacts:
         aggregate=metric.aggregate,
         chance=metric.info.chance,
         visible=None if visible is None else round(visible, 6),
+        unseen=unseen if visible is None else "",
     )
 
 

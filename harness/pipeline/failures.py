@@ -34,7 +34,7 @@ from harness.evaluate.business import results
 from harness.gate import CHOOSING_SPLIT, choose_best
 from harness.pipeline.context import Context, adapter_subject, run_adapter
 from harness.pipeline.evaluation import wanted
-from harness.pipeline.run import context_of
+from harness.pipeline.run import at_home, context_of
 from harness.pipeline.tag_events import STEM, events_of, folder, tags_of
 
 SEALED = "release"
@@ -81,7 +81,12 @@ def failures(lab: Lab, plan_or_spec: str, question: Question) -> Failures:
     names that do not exist, for what is not evaluated yet, and for `release` without a reason.
     """
     _check_splits(question)
-    context = context_of(lab, plan_or_spec)
+    with at_home(lab, plan_or_spec):
+        return _failures(context_of(lab, plan_or_spec), question)
+
+
+def _failures(context: Context, question: Question) -> Failures:
+    lab = context.lab
     evalset, metric = _metric(context, question.metric)
     mine = _candidate(context, question.candidate, evalset, metric)
     theirs = _against(context, question.against, evalset, metric, mine)
@@ -89,7 +94,8 @@ def failures(lab: Lab, plan_or_spec: str, question: Question) -> Failures:
     labels = (mine.subject.label, theirs.subject.label)
     a, b = (_on(one.items, metric, question.splits) for one in (mine, theirs))
     found = differences(a, b, labels, metric, info)
-    shown = _chosen(with_tags(found, tags_of(lab, mine.record.evalset_sha256)), question)
+    selected = _chosen(with_tags(found, tags_of(lab, mine.record.evalset_sha256)), question)
+    shown = selected[: question.limit]
     _burn(lab, mine.record, shown, question)
     return Failures(
         plan_id=context.plan.plan_id,
@@ -103,6 +109,7 @@ def failures(lab: Lab, plan_or_spec: str, question: Question) -> Failures:
         against=labels[1],
         counts=count_outcomes(found),
         unpaired=len(set(a) ^ set(b)),
+        selected=len(selected),
         items=_completed(context, mine.record, shown),
     )
 
@@ -135,7 +142,7 @@ def _chosen(found: Sequence[Difference], question: Question) -> list[Difference]
     shown = [one for one in shown if not question.items or one.item_id in question.items]
     if question.tag:
         shown = [one for one in shown if question.tag in (*one.tags, *one.suggested)]
-    return shown[: question.limit]
+    return shown
 
 
 def _burn(lab: Lab, record: EvalRecord, shown: Sequence[Difference], question: Question) -> None:
@@ -349,8 +356,12 @@ def _record(lab: Lab, target: str, evalset: str) -> EvalRecord:
     """The evaluation whose items are tagged: by its own id, or any of the plan's on the evalset."""
     if target.startswith("e-"):
         return EvalRecord.read(lab.eval_record(check_name(target, "evaluation")))
-    context = context_of(lab, target)
-    name = evalset or _metric(context, "")[0]
+    with at_home(lab, target):
+        return _record_of_plan(context_of(lab, target), evalset)
+
+
+def _record_of_plan(context: Context, evalset: str) -> EvalRecord:
+    lab, name = context.lab, evalset or _metric(context, "")[0]
     for one in wanted(context, [*candidates(context), *context.baseline_subjects()]):
         if one.evalset == name and lab.eval_record(one.eval_id).is_file():
             return EvalRecord.read(lab.eval_record(one.eval_id))

@@ -13,6 +13,7 @@ from harness.core.errors import printable
 from harness.error_analysis import Difference, Failures, Side, TagCount
 from harness.progress import results_console
 from harness.stats import figures
+from harness.tables import table
 
 MARKS = {"fixed": "green", "broke": "red", "failed": "yellow", "solved": "dim", "unscored": "magenta"}
 MAX_SHOWN = 2000  # characters of an answer on a terminal
@@ -23,9 +24,11 @@ def print_failures(found: Failures) -> None:
     console.print(Text(_headline(found), style="bold"), Text(_counts(found)))
     for item in found.items:
         console.print(_item(item, found))
-    left = sum(found.counts.values()) - len(found.items)
+    left = found.selected - len(found.items)
     if left:
-        console.print(f"\n{left} more items: --limit 0, or --only broke", style="dim")
+        console.print(f"\n{left} more items: --limit 0 shows all {found.selected} that were asked for", style="dim")
+    elif not found.items:
+        console.print("no such items: see the counts above", style="dim")
 
 
 def print_tags(counts: Sequence[TagCount], metric: str) -> None:
@@ -33,13 +36,12 @@ def print_tags(counts: Sequence[TagCount], metric: str) -> None:
     if not counts:
         console.print("no tags on these failures yet: ratchet tag PLAN ITEM TAG")
         return
-    table = Table(title=f"tags of the failures on {metric}", title_justify="left", box=None, header_style="dim")
-    for column in ("tag", "items", "share", "suggested", "fixing all of it would bring"):
-        table.add_column(column)
-    for one in counts:
-        share = f"{one.share:.0%} of {one.failures}"
-        table.add_row(one.tag, str(one.items), share, str(one.suggested or ""), _ceiling(one))
-    console.print(table)
+    rows = [
+        (one.tag, str(one.items), f"{one.share:.0%} of {one.failures}", str(one.suggested or ""), _ceiling(one))
+        for one in counts
+    ]
+    head = ("tag", "items", "share", "suggested", "fixing all of it would bring")
+    console.print(table(f"tags of the failures on {metric}", head, rows, console.width))
 
 
 def markdown(found: Failures) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import contextlib
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +72,15 @@ def run(lab: Lab, spec_path: Path, progress: Progress) -> Result:
 
 
 def report(lab: Lab, plan_or_spec: str) -> Result:
-    """The report of a plan from what is stored now. InputError when its evaluations are not all there."""
+    """The report of a plan from what is stored now, from whatever folder it is asked for.
+
+    InputError when its evaluations are not all there.
+    """
+    with at_home(lab, plan_or_spec):
+        return _report_again(lab, plan_or_spec)
+
+
+def _report_again(lab: Lab, plan_or_spec: str) -> Result:
     context = context_of(lab, plan_or_spec)
     spec_path = context.plan.spec_path
     unfinished = {
@@ -92,7 +101,13 @@ def report(lab: Lab, plan_or_spec: str) -> Result:
 
 def context_of(lab: Lab, plan_or_spec: str) -> Context:
     """What a plan id, a spec or '' (the latest plan) stands for; InputError when it changed since that plan."""
-    spec_path, plan_id = _spec_path(lab, plan_or_spec)
+    spec_path, plan = _named(lab, plan_or_spec)
+    plan_id = plan.plan_id if plan else None
+    if plan and not spec_path.is_file():
+        raise InputError(
+            f"plan {plan_id} was made of {Path(plan.folder) / spec_path}, which is not there",
+            "run this in the folder where the spec lies now, or `ratchet run SPEC` for a new plan",
+        )
     context = resolve(lab, spec_path)
     if plan_id and context.plan.plan_id != plan_id:
         raise InputError(
@@ -102,26 +117,41 @@ def context_of(lab: Lab, plan_or_spec: str) -> Context:
     return context
 
 
-def _spec_path(lab: Lab, plan_or_spec: str) -> tuple[Path, str | None]:
-    """The spec behind a plan id, a path, or the latest plan."""
+@contextlib.contextmanager
+def at_home(lab: Lab, plan_or_spec: str) -> Iterator[None]:
+    """Inside, the current folder is where the plan was made, as what its spec names is relative to that.
+
+    A spec that is given by its path stands for what is here. A home that is gone changes nothing. The current folder
+    is the whole process's: not for threads.
+    """
+    plan = _named(lab, plan_or_spec)[1]
+    home = plan.folder if plan and Path(plan.folder).is_dir() else ""
+    with contextlib.chdir(home or "."):
+        yield
+
+
+def _named(lab: Lab, plan_or_spec: str) -> tuple[Path, PlanRecord | None]:
+    """The spec behind a path, a plan id, or the latest plan; and that plan."""
     if plan_or_spec.endswith((".yaml", ".yml")):
         return Path(plan_or_spec), None
     if plan_or_spec:
         path = lab.plans / plan_or_spec / "plan.json"
         if not path.is_file():
             raise InputError(f"there is no plan {plan_or_spec} in {lab.root}", "see `ratchet ls`")
-        return Path(PlanRecord.read(path).spec_path), plan_or_spec
+        plan = PlanRecord.read(path)
+        return Path(plan.spec_path), plan
     plans = [PlanRecord.read(path) for path in lab.plans.glob("*/plan.json")]
     if not plans:
         raise InputError(f"no plan in {lab.root} yet", "run `ratchet run experiments/quickstart.yaml`")
     latest = max(plans, key=lambda plan: plan.created)
-    return Path(latest.spec_path), latest.plan_id
+    return Path(latest.spec_path), latest
 
 
 def _write_plan(context: Context) -> None:
     path = context.lab.plans / context.plan.plan_id / "plan.json"
     if not path.is_file():
-        context.plan.write(path, point="plan.record")
+        here = {"folder": str(Path.cwd())}
+        context.plan.model_copy(update=here).write(path, point="plan.record")
 
 
 def _cast(context: Context, failures: dict[str, str]) -> Cast:

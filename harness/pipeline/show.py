@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich import markup
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from harness.core.errors import printable
 from harness.gate import EXIT_CODES
@@ -20,8 +22,9 @@ from harness.pipeline.run import Result
 from harness.progress import results_console
 from harness.report import as_json, print_tables
 from harness.report.comment import as_comment
+from harness.tables import table
 
-MARKS = {"ok": "[green]ok[/green]", "warning": "[yellow]warning[/yellow]", "error": "[red]error[/red]"}
+MARKS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
 def escape(text: str) -> str:
@@ -32,51 +35,53 @@ def escape(text: str) -> str:
 LONGEST_CELL = 28
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
+def _print(title: str, head: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
+    """A table as wide as the terminal; cells of others' text are made harmless."""
+    console = results_console()
+    cells = [[cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row] for row in rows]
+    console.print(table(printable(title), head, cells, console.width))
 
 
 def findings(checked: Checked) -> None:
     console = results_console()
-    table = _table(f"check: plan {checked.context.plan.plan_id}", "", "topic", "finding")
-    for finding in checked.findings:
-        text = escape(finding.text) + (f"; {escape(finding.fix)}" if finding.fix else "")
-        table.add_row(MARKS[finding.level], escape(finding.topic), text)
-    console.print(table)
+    _findings(f"check: plan {checked.context.plan.plan_id}", checked.findings)
     if checked.rendered:
-        console.print("\n[bold]first training row, as the model sees it[/bold] (loss on the green part only)")
-        console.print(
-            "".join(
-                f"[green]{escape(t)}[/green]" if loss else f"[dim]{escape(t)}[/dim]" for t, loss in checked.rendered
-            )
-        )
+        console.print("\n[bold]first training row, as the model sees it[/bold] (⏎ ends a line)")
+        for text, loss in checked.rendered:
+            console.print(_masked(text, loss))
     errors = len(checked.errors)
     ready = f"ready: ratchet run {checked.context.plan.spec_path}"
     console.print(f"\n{f'{errors} to correct' if errors else ready}", soft_wrap=True, markup=False)
 
 
-def _findings(title: str, found: list[Finding]) -> Table:
-    table = _table(title, "", "topic", "finding")
-    for finding in found:
-        text = escape(finding.text) + (f"; {escape(finding.fix)}" if finding.fix else "")
-        table.add_row(MARKS[finding.level], escape(finding.topic), text)
-    return table
+def _masked(text: str, loss: bool) -> Text:
+    """A part of a training row, every line with whether loss falls on it: colour alone says nothing in a file."""
+    lines = text.split("\n")
+    ended = [f"{printable(line)}⏎" for line in lines[:-1]] + [printable(line) for line in lines[-1:] if line]
+    mark, style = ("loss    | ", "green") if loss else ("no loss | ", "dim")
+    return Text("\n").join(Text.assemble((mark, "bold" if loss else "dim"), (line, style)) for line in ended)
+
+
+def _findings(title: str, found: list[Finding]) -> None:
+    rows = [
+        (Text(one.level, MARKS[one.level]), one.topic, f"{one.text}; {one.fix}" if one.fix else one.text)
+        for one in found
+    ]
+    _print(title, ("", "topic", "finding"), rows)
 
 
 def plan(context: Context, gate: list[Finding]) -> None:
-    table = _table(f"plan {context.plan.plan_id} of {context.spec.name}", "run", "settings", "method", "state")
+    rows = []
     for job in context.plan.runs:
         finished = context.lab.adapter_record(job.run_id).is_file()
-        table.add_row(job.run_id, escape(job.label), job.method["type"], "finished" if finished else "to train")
+        rows.append((job.run_id, job.label, job.method["type"], "finished" if finished else "to train"))
+    _print(f"plan {context.plan.plan_id} of {context.spec.name}", ("run", "settings", "method", "state"), rows)
     console = results_console()
-    console.print(table)
     names = ", ".join(f"{evalset.name}@{evalset.version}" for evalset in [*context.evalsets, *context.task_sets])
-    console.print(f"evalsets: {names or 'none'}; baselines: {', '.join(s.label for s in context.baseline_subjects())}")
-    console.print(f"incumbent: {context.incumbent.label if context.incumbent else f'none yet ({context.alias})'}")
-    console.print(_findings("\ngate", gate))
+    baselines = escape(", ".join(subject.label for subject in context.baseline_subjects()))
+    console.print(f"evalsets: {escape(names) or 'none'}; baselines: {baselines}")
+    console.print(f"incumbent: {context.incumbent.label if context.incumbent else f'none yet ({context.alias})'}\n")
+    _findings("gate", gate)
 
 
 def report(result: Result, format: str) -> int:
@@ -108,46 +113,72 @@ def status(found: dict[str, Any]) -> None:
             f"{found['lab']}: nothing yet. Start with: ratchet run experiments/quickstart.yaml", soft_wrap=True
         )
     for one in found["plans"]:
-        verdict = one["verdict"] or ("no verdict" if one["reported"] else "not reported yet")
-        table = _table(f"{one['name']} · plan {one['plan_id']} · {verdict}", "run", "settings", "state")
-        for run in one["runs"]:
-            step = f" (step {run['step']} of {run.get('total', '?')})" if "step" in run else ""
-            table.add_row(run["run_id"], escape(run["label"]), run["state"] + step)
-        console.print(table)
+        _plan_runs(one)
     for engine in found["engines"]:
         console.print(f"engine {engine['engine_id']} {engine['state']} at {engine['url']}", soft_wrap=True)
     if found["campaigns"]:
         campaigns(found["campaigns"])
 
 
+def _plan_runs(one: dict[str, Any]) -> None:
+    rows = []
+    for run in one["runs"]:
+        step = f" (step {run['step']} of {run.get('total', '?')})" if "step" in run else ""
+        rows.append((run["run_id"], run["label"], run["state"] + step))
+    _print(f"{one['name']} · plan {one['plan_id']} · {_verdict(one)}", ("run", "settings", "state"), rows)
+
+
+def _verdict(plan: dict[str, Any]) -> str:
+    return str(plan["verdict"] or ("no verdict" if plan["reported"] else "not reported yet"))
+
+
 def inventory(found: dict[str, Any]) -> None:
     console = results_console()
-    runs = _table("runs", "run", "settings", "method", "rank", "trainable", "loss", "seconds")
+    plans = [
+        (one["plan_id"], one["name"], one["created"], f"{one['finished']} of {len(one['runs'])}", _verdict(one))
+        for one in found["plans"]
+    ]
+    _print("plans", ("plan", "name", "made", "runs finished", "verdict"), plans)
+    runs = []
     for run in found["runs"]:
         loss = "" if run["final_loss"] is None else f"{run['final_loss']:.3f}"
         figures = (str(run["rank"]), f"{run['trainable_parameters']:,}", loss, f"{run['seconds']:.0f}")
-        runs.add_row(run["run_id"], escape(run["label"]), run["method"], *figures)
-    console.print(runs)
-    versions = _table("versions", "version", "run", "verdict", "aliases", "created")
+        runs.append((run["run_id"], run["label"], run["method"], *figures))
+    _print("runs", ("run", "settings", "method", "rank", "trainable", "loss", "seconds"), runs)
+    versions = []
     for version in found["versions"]:
         verdict = "forced: " + version["forced"] if version["forced"] else version["verdict"] or "-"
         aliases = ", ".join(version["aliases"])
-        versions.add_row(version["version"], version["run_id"], escape(verdict), aliases, version["created"])
-    console.print(versions)
+        versions.append((version["version"], version["run_id"], verdict, aliases, version["created"]))
+    _print("versions", ("version", "run", "verdict", "aliases", "created"), versions)
     if found["campaigns"]:
         campaigns(found["campaigns"])
     console.print(f"{found['evals']} evaluations stored; ask them with: ratchet sql", soft_wrap=True)
+
+
+def one(found: dict[str, Any]) -> None:
+    """What `lookup` found, a line per fact; a plan's runs as a table."""
+    console = results_console()
+    if found["what"] == "plan":
+        _plan_runs(found)
+    facts = {
+        name: value for name, value in found.items() if name not in ("what", "runs") and value not in (None, [], {})
+    }
+    for name, value in facts.items():
+        for text in value if name in ("gate", "pages") else [value]:
+            said = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
+            console.print(Text.assemble((f"{name}: ", "dim"), printable(said)), soft_wrap=True)
 
 
 def campaigns(found: list[dict[str, Any]]) -> None:
     if not found:
         results_console().print("no campaign yet: ratchet campaign create NAME SUBJECT SUBJECT --name … --pool …")
         return
-    table = _table("campaigns", "campaign", "for", "subjects", "pairs", "votes")
-    for one in found:
-        subjects = escape(" / ".join(one["subjects"]))
-        table.add_row(one["campaign"], one["name"], subjects, str(one["pairs"]), str(one["votes"]))
-    results_console().print(table)
+    rows = [
+        (one["campaign"], one["name"], " / ".join(one["subjects"]), str(one["pairs"]), str(one["votes"]))
+        for one in found
+    ]
+    _print("campaigns", ("campaign", "for", "subjects", "pairs", "votes"), rows)
 
 
 def rows(columns: list[str], values: list[tuple[Any, ...]], format: str) -> None:
@@ -161,12 +192,12 @@ def rows(columns: list[str], values: list[tuple[Any, ...]], format: str) -> None
         writer.writerow(columns)
         writer.writerows(values)
         return
-    table = Table(header_style="dim", box=None, pad_edge=False)
+    found_rows = Table(header_style="dim", box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column, no_wrap=True)
+        found_rows.add_column(column, no_wrap=True)
     for row in values:
-        table.add_row(*(escape(_cell(value)) for value in row))
-    Console(highlight=False, width=len(columns) * (LONGEST_CELL + 2)).print(table, soft_wrap=True)
+        found_rows.add_row(*(escape(_cell(value)) for value in row))
+    Console(highlight=False, width=len(columns) * (LONGEST_CELL + 2)).print(found_rows, soft_wrap=True)
     print(
         f"({len(values)} row{'s' * (len(values) != 1)}; values cut at {LONGEST_CELL} characters: --format json or csv)"
     )
@@ -179,12 +210,12 @@ def _cell(value: Any) -> str:
 
 
 def doctor(found: dict[str, Any]) -> None:
-    table = _table("doctor", "what", "found")
-    for name, version in found["packages"].items():
-        table.add_row(name, version or "[yellow]not installed[/yellow]")
+    rows: list[tuple[str, str | Text]] = [
+        (name, version or Text("not installed", "yellow")) for name, version in found["packages"].items()
+    ]
     for name in ("python", "cores", "memory_gib", "disk_free_gib", "nvidia_driver", "chromium"):
-        table.add_row(name.replace("_", " "), escape(str(found[name] if found[name] is not None else "none")))
-    table.add_row("engines", ", ".join(found["engines"]) or "none running")
+        rows.append((name.replace("_", " "), str(found[name] if found[name] is not None else "none")))
+    rows.append(("engines", ", ".join(found["engines"]) or "none running"))
     if found["reaped_processes"]:
-        table.add_row("ended", f"{found['reaped_processes']} processes that a killed command left behind")
-    results_console().print(table)
+        rows.append(("ended", f"{found['reaped_processes']} processes that a killed command left behind"))
+    _print("doctor", ("what", "found"), rows)

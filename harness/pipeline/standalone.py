@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+import re
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,12 +26,15 @@ ELSEWHERE = (
     "no lab stands behind this: that the candidate was chosen on other items than these, and that nobody looked at "
     "these before, is taken on trust"
 )
+MOST_NAMED = 12  # metrics in a sentence
 INDEPENDENT = "every item counts as independent; where some belong together, name what groups them (--cluster)"
 
 
 @dataclass(frozen=True)
 class Question:
     """What is asked of two results. The first of `metrics` must be won by `min_gain`; `max_loss`: metric -> margin.
+
+    Every other metric of both sides is shown and decides nothing.
 
     Margins are in the metric's own unit. `directions` holds what is said of metrics, under "" what holds for all.
     """
@@ -52,7 +57,7 @@ def verdict(candidate: Path, comparator: Path, question: Question) -> Report:
     if candidate.resolve() == comparator.resolve():
         raise InputError(f"{candidate} is both sides", "name two results")
     ours, theirs = read(candidate, question.cluster), read(comparator, question.cluster)
-    gate, metrics = _gate(question, ours, theirs)
+    gate, metrics = _gate(question, candidate, comparator, ours, theirs)
     directions = _directions(question, metrics, ours, theirs)
     subjects = _subjects(candidate, comparator, ours, theirs)
     scores, notes = pair((ours, subjects[0]), (theirs, subjects[1]), metrics, directions)
@@ -68,8 +73,34 @@ def verdict(candidate: Path, comparator: Path, question: Question) -> Report:
     )
     report = build_report(plan, scores, gate, candidates=[subjects[0]])
     clustered = question.cluster or any(one.clusters[item] != item for one in scores for item in one.clusters)
-    said = [*notes, *ours.notes, *theirs.notes, *([] if clustered else [INDEPENDENT]), ELSEWHERE]
-    return report.model_copy(update={"notes": [*report.notes, *dict.fromkeys(said)]})
+    said = [
+        *notes,
+        *_not_compared((ours, subjects[0].label), (theirs, subjects[1].label)),
+        *ours.notes,
+        *theirs.notes,
+        *_taken_as_higher(question, metrics, ours, theirs),
+        *([] if clustered else [INDEPENDENT]),
+        ELSEWHERE,
+    ]
+    found = _called(report, subjects[1].label)
+    return found.model_copy(update={"standalone": True, "notes": [*report.notes, *dict.fromkeys(said)]})
+
+
+def _called(report: Report, comparator: str) -> Report:
+    """The same report with B under its own name, where the gate's sentences call it the base of a plan."""
+
+    name = re.escape(comparator)
+    places = (rf"(?<=against ){COMPARATOR}(?: \({name}\))?(?=[:;,]|$)", rf"(?<=: ){COMPARATOR}(?= has no)")
+    played = re.compile("|".join((*places, f"the {COMPARATOR}(?= itself)")))
+
+    def said(text: str) -> str:
+        return played.sub(lambda _: comparator, text)
+
+    candidates = []
+    for one in report.candidates:
+        rows = [row.model_copy(update={"comparator": comparator, "reason": said(row.reason)}) for row in one.rows]
+        candidates.append(one.model_copy(update={"rows": rows, "reason": said(one.reason)}))
+    return report.model_copy(update={"candidates": candidates, "reason": said(report.reason)})
 
 
 def show(report: Report, format: str, output: Path | None = None) -> None:
@@ -92,20 +123,68 @@ def _rendered(report: Report, format: str) -> str:
     return text.getvalue()
 
 
-def _gate(question: Question, ours: Results, theirs: Results) -> tuple[Gate, list[str]]:
-    """The gate that the question spells, and every metric to compare, the primary first."""
+def _gate(
+    question: Question, candidate: Path, comparator: Path, ours: Results, theirs: Results
+) -> tuple[Gate, list[str]]:
+    """The gate that the question spells, and every metric to compare, the primary first, then the guardrails.
+
+    Nothing is guessed: where both sides have several metrics the question must name the one that decides.
+    """
     common = [metric for metric in ours.scores if metric in theirs.scores]
+    if not common:
+        what = f"{candidate}: {_list(ours)}; {comparator}: {_list(theirs)}"
+        raise InputError(f"no metric is on both sides ({what})", "compare results of the same tasks")
     wanted = [_named(name, ours, theirs, common) for name in question.metrics]
     losses = {_named(name, ours, theirs, common): loss for name, loss in question.max_loss.items()}
     if not wanted:
-        left = [metric for metric in common if metric not in losses]
-        if len(left) != 1:
-            what = ", ".join(left) if left else f"none; {ours.path}: {_list(ours)}; {theirs.path}: {_list(theirs)}"
-            raise InputError(f"which metric decides? Both sides have {what}", "name it with --metric")
-        wanted = left
+        if len(common) > 1:
+            raise InputError(
+                f"which metric decides? Both sides have {_some(common)}",
+                _to_run(question, candidate, comparator, common),
+            )
+        wanted = common
+    if wanted[0] in losses:
+        allowed = f"{losses[wanted[0]]:g}"
+        raise InputError(
+            f"{wanted[0]} is what A must win, so --max-loss {wanted[0]}={allowed} says nothing of it",
+            f"name another metric with --metric, or allow a loss of {allowed} with --min-gain -{allowed}",
+        )
     primary = Primary(metric=wanted[0], better_than=[COMPARATOR], min_gain=question.min_gain)
     rails = [Guardrail(metric=metric, against=[COMPARATOR], max_loss=loss) for metric, loss in losses.items()]
-    return Gate(primary=primary, guardrails=rails), list(dict.fromkeys([*wanted, *losses]))
+    return Gate(primary=primary, guardrails=rails), list(dict.fromkeys([*wanted, *losses, *common]))
+
+
+def _to_run(question: Question, candidate: Path, comparator: Path, common: list[str]) -> str:
+    """The command that names the first metric which may have been meant."""
+    meant = [metric for metric in common if not any(metric.endswith(name) for name in question.max_loss)] or common
+    words = ["ratchet", "verdict", str(candidate), str(comparator), "--metric", meant[0]]
+    words += ["--min-gain", f"{question.min_gain:g}"] if question.min_gain else []
+    words += [word for name, loss in question.max_loss.items() for word in ("--max-loss", f"{name}={loss:g}")]
+    return f"name it with --metric, e.g. `{shlex.join(words)}`"
+
+
+def _not_compared(*sides: tuple[Results, str]) -> list[str]:
+    """Metrics that are on one side only, or hold nothing that can be paired."""
+    notes = []
+    for (mine, name), (other, _) in (sides, sides[::-1]):
+        alone = [metric for metric in mine.scores if metric not in other.scores and metric not in other.unusable]
+        if alone:
+            notes.append(f"not compared, as only {name} has it: {_some(alone)}")
+        notes += [f"not compared: {metric} {why}" for metric, why in mine.unusable.items()]
+    return notes
+
+
+def _taken_as_higher(question: Question, metrics: list[str], ours: Results, theirs: Results) -> list[str]:
+    """Metrics whose direction nobody told: a rate of refusals may be among them."""
+    known = {_named(name, ours, theirs, metrics) for name in question.directions if name}
+    known |= ours.directions.keys() | theirs.directions.keys()
+    untold = [] if "" in question.directions else [metric for metric in metrics if metric not in known]
+    return [f"taken as higher is better: {_some(untold)} (--direction METRIC=down says otherwise)"] if untold else []
+
+
+def _some(metrics: list[str]) -> str:
+    more = f" and {len(metrics) - MOST_NAMED} more" if len(metrics) > MOST_NAMED else ""
+    return ", ".join(metrics[:MOST_NAMED]) + more
 
 
 def _named(name: str, ours: Results, theirs: Results, common: list[str]) -> str:
@@ -124,7 +203,7 @@ def _named(name: str, ours: Results, theirs: Results, common: list[str]) -> str:
 
 
 def _list(results: Results) -> str:
-    return ", ".join(results.scores) or "none"
+    return _some(list(results.scores)) or "none"
 
 
 def _directions(question: Question, metrics: list[str], ours: Results, theirs: Results) -> dict[str, Direction]:

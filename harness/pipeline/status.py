@@ -14,10 +14,9 @@ from serve import engine
 
 def status(lab: Lab) -> dict[str, Any]:
     """Per plan: runs by state; engines; campaigns."""
-    plans = sorted((PlanRecord.read(path) for path in lab.plans.glob("*/plan.json")), key=lambda plan: plan.created)
     return {
         "lab": str(lab.root),
-        "plans": [_plan_status(lab, plan) for plan in plans],
+        "plans": _plans(lab),
         "engines": [
             {"engine_id": found.engine_id, "url": found.url, "state": found.state, "base": found.spec["base_path"]}
             for found in engine.running(lab)
@@ -27,17 +26,24 @@ def status(lab: Lab) -> dict[str, Any]:
 
 
 def inventory(lab: Lab) -> dict[str, Any]:
-    """Finished runs, stored evaluations, versions and aliases, campaigns."""
+    """Plans, finished runs, stored evaluations, versions and aliases, campaigns."""
     runs = [AdapterRecord.read(path) for path in sorted(lab.runs.glob("*/adapter.json"))]
     evals = [EvalRecord.read(path) for path in sorted(lab.evals.glob("*/eval.json"))]
     registries = [RegistryRecord.read(path) for path in sorted(lab.registry.glob("*.json"))]
     return {
         "lab": str(lab.root),
+        "plans": _plans(lab),
         "runs": [_run_row(record) for record in sorted(runs, key=lambda record: record.created)],
         "evals": len(evals),
         "versions": [row for record in registries for row in _version_rows(record)],
         "campaigns": campaigns(lab),
     }
+
+
+def _plans(lab: Lab) -> list[dict[str, Any]]:
+    """Oldest first."""
+    plans = sorted((PlanRecord.read(path) for path in lab.plans.glob("*/plan.json")), key=lambda plan: plan.created)
+    return [plan_status(lab, plan) for plan in plans]
 
 
 def campaigns(lab: Lab) -> list[dict[str, Any]]:
@@ -54,13 +60,16 @@ def campaigns(lab: Lab) -> list[dict[str, Any]]:
     ]
 
 
-def _plan_status(lab: Lab, plan: PlanRecord) -> dict[str, Any]:
+def plan_status(lab: Lab, plan: PlanRecord) -> dict[str, Any]:
+    """A plan's runs with their states, and its verdict if it was reported."""
     report = lab.reports / f"{plan.plan_id}.json"
+    runs = [{"run_id": job.run_id, "label": job.label, **_run_state(lab, job)} for job in plan.runs]
     return {
         "plan_id": plan.plan_id,
         "name": plan.name,
         "spec": plan.spec_path,
-        "runs": [{"run_id": job.run_id, "label": job.label, **_run_state(lab, job)} for job in plan.runs],
+        "runs": runs,
+        "finished": sum(run["state"] == "finished" for run in runs),
         "verdict": read_json(report).get("verdict") if report.is_file() else None,
         "reported": report.is_file(),
         "created": plan.created,

@@ -89,6 +89,7 @@ class Report(Record):
     alpha: float | None = Field(ALPHA, description="one-sided error of the verdict; None: the split's budget is spent")
     advisory: str | None = Field(None, description="why a gate that could not be decided was used: gate.overrule")
     excluded: dict[str, int] = Field({}, description="items left out as found in training data, by evalset")
+    standalone: bool = Field(False, description="made of two results of other tools: no choice on dev, no looks kept")
     notes: list[str]
     created: str
 

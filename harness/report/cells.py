@@ -12,6 +12,7 @@ from harness.stats import Interval, figures
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 NONE = "–"
+STAR = " *"
 
 Cells = tuple[str, ...]
 
@@ -23,15 +24,25 @@ STATISTIC_HEAD = (
     "row", "against", "difference", "line", "verdict", "level", "sign-flip p", "method", "standard error",
     "degrees of freedom", "items", "clusters", "differ", "left out",
 )  # fmt: skip
-ON, MEAN = "on ", "mean "  # in front of a column's name: figures that never break
 MOST_BESIDE = 2  # columns of intervals that fit a terminal of 100 characters
 BOARD_HEAD = ("subject", "role", "mean", "items", "not scored")
+
+
+def was_choice(report: Report) -> bool:
+    """Whether the chosen candidate was chosen among several."""
+    return len(report.candidates) > 1
+
+
+def on_release(report: Report) -> str:
+    """' on release', or '' where nobody spoke of splits: two results of other tools often know none."""
+    unsplit = report.standalone and {board.split for board in report.boards} <= {DECIDING_SPLIT}
+    return "" if unsplit else f" on {DECIDING_SPLIT}"
 
 
 def verdict_cells(report: Report) -> list[Cells]:
     return [
         (
-            f"{one.candidate}{' *' if one.chosen else ''}",
+            f"{one.candidate}{STAR if one.chosen and was_choice(report) else ''}",
             one.verdict or ("not tested" if report.gate else NONE),
             one.reason,
         )
@@ -82,8 +93,8 @@ def comparison_cells(report: Report) -> list[Cells]:
 
 
 def metrics_shown(report: Report) -> list[str] | None:
-    """The metrics that the gate looks at; None without a gate: then all are as good."""
-    return metrics_of(report.gate) if report.gate else None
+    """The metrics that the gate looks at; None for all: without a gate, and for two results of other tools."""
+    return metrics_of(report.gate) if report.gate and not report.standalone else None
 
 
 def paired_cells(report: Report) -> tuple[Cells, Sequence[Cells]]:
@@ -101,7 +112,19 @@ def paired_cells(report: Report) -> tuple[Cells, Sequence[Cells]]:
     for one in found:
         lines.setdefault((one.candidate, one.against), {})[one.metric] = _difference(one)
     beside = [(*line, *(cells.get(metric, NONE) for metric in metrics)) for line, cells in lines.items()]
-    return ("candidate", "against", *(f"{ON}{metric}" for metric in metrics)), beside
+    return ("candidate", "against", *(f"on {metric}" for metric in metrics)), beside
+
+
+def sides_cells(candidate: CandidateReport) -> tuple[Cells, Sequence[Cells]]:
+    """One candidate and the only other subject on every metric: a head and its rows, values over the paired items."""
+    found = candidate.comparisons
+    rows = []
+    for one in found:
+        values = (one.candidate_mean, one.against_mean)
+        sides = [NONE, NONE] if None in values else figures(*(value or 0.0 for value in values))
+        rows.append((one.metric, *sides, _difference(one), str(one.paired), _left_out(one)))
+    against = found[0].against if found else "comparator"
+    return ("metric", candidate.candidate, against, "difference", "items", "not paired"), rows
 
 
 def _difference(one: Comparison) -> str:
@@ -126,7 +149,7 @@ def means_cells(report: Report) -> tuple[Cells, Sequence[Cells]] | None:
         lost = dict.fromkeys(not_scored(row.counts) for row in mine if row)
         left = "; ".join(text for text in lost if text != NONE) or NONE
         rows.append((subject, role, *(interval_text(row.mean) if row else NONE for row in mine), left))
-    return ("subject", "role", *(f"{MEAN}{board.metric}" for board in boards), "not scored"), rows
+    return ("subject", "role", *(f"mean {board.metric}" for board in boards), "not scored"), rows
 
 
 def _comparison_row(one: Comparison) -> Cells:
@@ -158,8 +181,9 @@ def board_cells(board: Board) -> list[Cells]:
     ]
 
 
-def board_title(board: Board) -> str:
-    return f"{board.metric} on {board.split} ({unit_text(board.info)})"
+def board_title(board: Board, report: Report) -> str:
+    where = f" on {board.split}" if on_release(report) else ""
+    return f"{board.metric}{where} ({unit_text(board.info)})"
 
 
 def unit_text(info: MetricInfo) -> str:

@@ -9,7 +9,7 @@ import re
 
 from harness.report.build import Report
 from harness.report.cells import GATE_HEAD, gate_cells
-from harness.report.text import LEGEND, as_markdown, escape, markdown_table
+from harness.report.text import as_markdown, escape, legend, markdown_table
 
 MARKER = "<!-- ratchet-verdict"
 MAX_CHARACTERS = 65_000  # a comment on GitHub holds 65,536
@@ -29,7 +29,7 @@ def as_comment(report: Report) -> str:
     for candidate in shown:
         if candidate.rows:
             head.append(markdown_table(GATE_HEAD, gate_cells(candidate)))
-    head += ["\n".join(f"- {escape(note)}" for note in report.notes), LEGEND]
+    head += ["\n".join(f"- {escape(note)}" for note in report.notes), legend(report)]
     whole = as_markdown(report)
     text = _joined([*head, f"<details><summary>The whole report</summary>\n\n{whole}\n</details>"])
     return text if len(text) <= MAX_CHARACTERS else _joined([*head, TOO_LONG])[:MAX_CHARACTERS]

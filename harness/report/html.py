@@ -19,7 +19,7 @@ from harness.report.canvas import as_svg, dark_properties
 from harness.report.extras import NOTHING, Extras
 from harness.report.gallery import gallery
 from harness.report.sections import Section, look_text, sections
-from harness.report.text import LEGEND
+from harness.report.text import legend
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -54,7 +54,7 @@ def as_html(report: Report, extras: Extras = NOTHING) -> str:
         "plots": [_svg(figure, name) for name, figure in gallery(report, extras, PLOT_COLUMNS).items()],
         "gates": [_gate(one) for one in report.candidates if one.rows],
         "tables": _tables(report),
-        "legend": LEGEND,
+        "legend": legend(report),
         "look": look_text(report),
     }
     return _template().render(values)
@@ -90,9 +90,13 @@ def _gate(candidate: CandidateReport) -> dict[str, Any]:
 def _tables(report: Report) -> list[Section]:
     """Everything else that the record holds, as tables."""
     verdicts = Section("Candidates", cells.VERDICT_HEAD, cells.verdict_cells(report))
-    compared = Section("Every comparison on release", cells.COMPARISON_HEAD, cells.comparison_cells(report))
+    compared = Section(
+        f"Every comparison{cells.on_release(report)}", cells.COMPARISON_HEAD, cells.comparison_cells(report)
+    )
     ordered = sorted(report.boards, key=lambda board: board.split != DECIDING_SPLIT)
-    boards = [Section(cells.board_title(board), cells.BOARD_HEAD, cells.board_cells(board)) for board in ordered]
+    boards = [
+        Section(cells.board_title(board, report), cells.BOARD_HEAD, cells.board_cells(board)) for board in ordered
+    ]
     return [verdicts, *sections(report), compared, *boards]
 
 

@@ -53,7 +53,9 @@ def _asked_twice(report: Report) -> list[str]:
 
 
 def look_text(report: Report) -> str:
-    """Which look at the release split this was, and what it may cost."""
+    """Which look at the release split this was, and what it may cost; '' where nobody keeps count."""
+    if report.standalone:
+        return ""
     if report.alpha is None:
         return f"Look {report.look} at this release split: its budget of {MOST_LOOKS} looks is spent"
     return f"Look {report.look} of {MOST_LOOKS} at this release split, at a one-sided level of {report.alpha:.4g}"

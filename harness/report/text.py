@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console, JustifyMethod
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
 from harness.gate import DECIDING_SPLIT
@@ -18,8 +15,6 @@ from harness.report.cells import (
     BOARD_HEAD,
     COMPARISON_HEAD,
     GATE_HEAD,
-    MEAN,
-    ON,
     VERDICT_HEAD,
     Cells,
     board_cells,
@@ -27,20 +22,20 @@ from harness.report.cells import (
     comparison_cells,
     gate_cells,
     means_cells,
+    on_release,
     paired_cells,
     plain,
+    sides_cells,
     verdict_cells,
+    was_choice,
 )
 from harness.report.sections import asides, look_text, sections
+from harness.tables import Layout, table
 
 STYLES = {"SHIP": "bold green", "BLOCK": "bold red", "INCONCLUSIVE": "bold yellow", "INVALID": "bold magenta"}
-LEGEND = (
-    "Differences are candidate − comparator over the same items, turned so that + is better; "
-    "[95 % interval]; * chosen on dev."
-)
+LEGEND = "Differences are candidate − comparator over the same items, turned so that + is better; [95 % interval]"
 MARKUP = re.compile(r"[\\|`*\[\]]")
-FIGURE_COLUMNS = ("difference", "mean", "verdict", "items", "line")
-NAME_COLUMNS = {"row": 24, "against": 16}  # characters at most, so that a gate's table fits 100
+LAYOUT = Layout(right=("items", "line"), droppable=("role", "items", "not scored", "not paired"))
 MOST_NOT_TESTED = 4  # candidates without a verdict that a terminal lists one by one
 
 
@@ -51,8 +46,8 @@ def as_json(report: Report) -> str:
 
 def as_markdown(report: Report) -> str:
     """The whole report: verdicts, every row of the gate, every comparison, means and what was left out."""
-    parts = [f"# {escape(report.name)}: {report.verdict or 'no verdict'}", escape(report.reason), LEGEND]
-    parts.append("\n".join(f"- {escape(note)}" for note in [*report.notes, look_text(report)]))
+    parts = [f"# {escape(report.name)}: {report.verdict or 'no verdict'}", escape(report.reason)]
+    parts += [legend(report), "\n".join(f"- {escape(note)}" for note in [*report.notes, look_text(report)] if note)]
     parts += ["## Candidates", markdown_table(VERDICT_HEAD, verdict_cells(report))]
     for candidate in report.candidates:
         if candidate.rows:
@@ -60,10 +55,10 @@ def as_markdown(report: Report) -> str:
             parts.append("\n".join(f"- {escape(row.reason)}" for row in candidate.rows))
     for section in sections(report):
         parts += [f"## {escape(section.title)}", markdown_table(section.head, section.rows), escape(section.below)]
-    parts += ["## Every comparison on release", markdown_table(COMPARISON_HEAD, comparison_cells(report))]
+    parts += [f"## Every comparison{on_release(report)}", markdown_table(COMPARISON_HEAD, comparison_cells(report))]
     for board in report.boards:
-        parts += [f"## {escape(board_title(board))}", markdown_table(BOARD_HEAD, board_cells(board))]
-    parts.append(f"Plan {report.plan_id}, reported {report.created}.")
+        parts += [f"## {escape(board_title(board, report))}", markdown_table(BOARD_HEAD, board_cells(board))]
+    parts.append(f"{'Comparison' if report.standalone else 'Plan'} {report.plan_id}, reported {report.created}.")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -75,20 +70,26 @@ def print_tables(report: Report, console: Console) -> None:
     shown = [candidate for candidate in report.candidates if candidate.chosen] or report.candidates
     for candidate in shown:
         if candidate.rows:
-            console.print(_table(f"Gate: {candidate.candidate}", GATE_HEAD, gate_cells(candidate)))
-    console.print(_table("Paired differences on release", *paired_cells(report)))
-    means = means_cells(report)
-    if means:
-        console.print(_table("Means on release", *means))
+            _print(console, f"Gate: {candidate.candidate}", GATE_HEAD, gate_cells(candidate))
+    if report.standalone:
+        _print(console, f"Every metric{on_release(report)}", *sides_cells(report.candidates[0]))
     else:
-        for board in report.boards:
-            if board.split == DECIDING_SPLIT:
-                console.print(_table(board_title(board), BOARD_HEAD, board_cells(board)))
+        _print_everyone(report, console)
     for note in [*report.notes, *asides(report)]:
         console.print(Text(f"Note: {plain(note)}."))
-    console.print(Text(LEGEND, style="dim"))
+    console.print(Text(legend(report), style="dim"))
     if report.verdict:
         console.print(Text.assemble((report.verdict, STYLES[report.verdict]), f": {plain(report.reason)}"))
+
+
+def _print_everyone(report: Report, console: Console) -> None:
+    _print(console, "Paired differences on release", *paired_cells(report))
+    means = means_cells(report)
+    if means:
+        _print(console, "Means on release", *means)
+    for board in report.boards if not means else []:
+        if board.split == DECIDING_SPLIT:
+            _print(console, board_title(board, report), BOARD_HEAD, board_cells(board))
 
 
 def _print_verdicts(report: Report, console: Console) -> None:
@@ -98,10 +99,15 @@ def _print_verdicts(report: Report, console: Console) -> None:
     if len(untested) > MOST_NOT_TESTED:
         rows = [row for row, one in zip(rows, report.candidates, strict=True) if one not in untested]
         rows.append((f"{len(untested)} more", "not tested", untested[0].reason))
-    console.print(_table("Candidates", VERDICT_HEAD, rows))
+    _print(console, "Candidates", VERDICT_HEAD, rows)
 
 
 # --- forms ------------------------------------------------------------------------------------------------------
+
+
+def legend(report: Report) -> str:
+    """How to read the tables, in one sentence."""
+    return f"{LEGEND}; * chosen on dev." if was_choice(report) else f"{LEGEND}."
 
 
 def escape(text: str) -> str:
@@ -114,18 +120,6 @@ def markdown_table(head: Sequence[str], rows: Iterable[Cells]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _table(title: str, head: Sequence[str], rows: Sequence[Cells]) -> Table:
-    """A table of plain text: nothing in a cell is read as markup, and nothing is cut off."""
-    table = Table(title=Text(plain(title), style="bold"), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for place, name in enumerate(head):
-        justify: JustifyMethod = "right" if name in ("items", "line") else "left"
-        options: dict[str, Any] = {"justify": justify, "overflow": "fold", "no_wrap": name in FIGURE_COLUMNS}
-        if name.startswith((ON, MEAN)):  # the name above may wrap, the figures may not
-            options["min_width"] = max((len(row[place]) for row in rows), default=0)
-        if name in NAME_COLUMNS:  # as wide as its longest word: a name wraps between words
-            longest = max(len(word) for text in (name, *(row[place] for row in rows)) for word in text.split())
-            options["width"] = min(longest, NAME_COLUMNS[name])
-        table.add_column(Text(plain(name)), **options)
-    for row in rows:
-        table.add_row(*(Text(plain(cell), style=STYLES.get(cell, "")) for cell in row))
-    return table
+def _print(console: Console, title: str, head: Sequence[str], rows: Sequence[Cells]) -> None:
+    cells = [[Text(plain(cell), style=STYLES.get(cell, "")) for cell in row] for row in rows]
+    console.print(table(plain(title), [plain(name) for name in head], cells, console.width, LAYOUT))

@@ -18,7 +18,7 @@ def metric_name(evalset: str, name: str) -> str:
 
 
 def plan_rows(record: PlanRecord) -> Rows:
-    plan = record.model_dump(mode="json", exclude={"runs"})
+    plan = record.model_dump(mode="json", exclude={"runs", "folder"})
     runs = [{"plan_id": record.plan_id, "run_id": run.run_id, "label": run.label} for run in record.runs]
     return {"plans": [plan], "plan_runs": runs}
 

@@ -77,12 +77,40 @@ def test_check_names_what_is_wrong_or_worth_knowing(desk):
     assert notes == ["no release items: a verdict needs some"]
 
 
+def test_check_says_the_size_of_every_split_and_what_it_can_show(desk):
+    text = desk.ratchet("evalset", "check", "mini").out
+    assert "dev: 10 items, each a cluster of its own" in text
+    assert "release: 40 items, each a cluster of its own" in text
+    assert "size: of candidates that get " in text
+    assert "these 40 release items; half that difference takes about 160" in text
+    rows = [{"id": f"i{n}", "prompt": f"q{n}", "gold": ["a"]} for n in range(3)]
+    desk.evalset("few", rows, metrics={"m": {"scorer": "exact"}, "s": {"scorer": "latency"}})
+    text = desk.ratchet("evalset", "check", "few").out
+    assert "size: 3 release items show only very large differences: aim at 300 or more" in text
+    assert "latency, s, down is better; what release can show is known once two subjects are scored" in text
+    desk.evalset("one", rows[:1])
+    assert "release has too few items to show any difference" in desk.ratchet("evalset", "check", "one").out
+
+
 def test_splits_follow_the_cluster_and_never_move():
     found = [split_by_hash(f"c{n}") for n in range(5000)]
     assert found == [split_by_hash(f"c{n}") for n in range(5000)]
     assert 0.18 < found.count("dev") / 5000 < 0.22
     assert {split_by_hash(str(n), 0.0) for n in range(50)} == {"release"}
     assert {split_by_hash(str(n), 1.0) for n in range(50)} == {"dev"}
+
+
+def test_csv_rows_that_are_not_whole_are_left_out_by_line_and_counted(desk):
+    desk.write("q.csv", 'prompt,gold,output\nq1,a,x\nq2,,x\n ,b,x\nq4,c,x,extra\n"q5\n",d,x\nq6\nq7,e,x\n')
+    found = made(desk, "csv", "q.csv", "--name", "sheet")
+    assert (found["items"], [item["gold"] for item in items(desk, "sheet")]) == (3, [["a"], ["d"], ["e"]])
+    assert found["left_out"] == [
+        "4 rows not whole (line 3: no 'gold'; line 4: no 'prompt'; line 5: more values than columns; line 8: no 'gold')"
+    ]
+    assert "4 rows not whole" in (desk.root / "evalsets/sheet/README.md").read_text()
+    strict = desk.ratchet("evalset", "import", "csv", "q.csv", "--name", "other", "--strict")
+    assert "q.csv:3: no 'gold' (and 3 more rows). fill it on every row" in strict.error
+    assert not (desk.root / "evalsets/other").exists()
 
 
 def test_csv(desk):
@@ -102,8 +130,10 @@ def test_csv(desk):
     ("text", "options", "said"),
     [
         ("a,b\n1,2\n", [], "q.csv:2: no prompt. name a column prompt, input, question"),
-        ("prompt,gold\nq,\n", [], "q.csv:2: no gold"),
-        ("prompt,gold,c\nq,a,\n", ["--cluster", "c"], "q.csv:2: no 'c', the cluster column"),
+        ("prompt,gold\nq,\n", ["--strict"], "q.csv:2: no 'gold'"),
+        ("prompt,gold\nq,\n", [], "q.csv: no item could be taken over. 1 row not whole (line 2: no 'gold')"),
+        ("prompt,gold,c\nq,a,\n", ["--cluster", "c", "--strict"], "q.csv:2: no 'c'. fill it on every row"),
+        ("prompt,gold\nq,a\nr,\ns,\n", ["--strict"], "q.csv:3: no 'gold' (and 1 more rows)"),
         ("prompt,gold\n", [], "q.csv: no item could be taken over"),
         ("prompt,gold,split\nq,a,test\n", [], "evalsets/sheet/items.jsonl:1: split: Input should be 'tune', 'dev'"),
         ("prompt,gold,wrong\nq,a,A\n", [], "wrong answer 'A' gets full marks"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import stat
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from harness.report import Report
 from harness.report.comment import MAX_CHARACTERS, as_comment
 
 DOC = Path(__file__).parents[3] / "docs" / "verdict.md"
+README = DOC.parents[1] / "README.md"
 
 
 def scores(wins: int, items: int = 200, **changes: object) -> list[dict[str, object]]:
@@ -33,7 +35,7 @@ def test_the_exit_code_is_the_verdict(desk, ours, theirs, verdict):
     desk.write("b.jsonl", scores(theirs))
     ended = desk.ratchet("verdict", "a.jsonl", "b.jsonl")
     assert (ended.code, ended.err) == (EXIT_CODES[verdict], "")
-    assert f"{verdict}: primary acc against base (b)" in ended.out
+    assert f"{verdict}: primary acc against b:" in ended.out
     assert "is taken on trust" in ended.out
     assert json.loads(desk.ratchet("verdict", "a.jsonl", "b.jsonl", "--format", "json").out)["verdict"] == verdict
     assert not desk.lab.root.exists()
@@ -140,7 +142,10 @@ def test_prompts_that_differ_are_told_and_do_not_forbid_the_comparison(desk):
         (("a.jsonl", "./a.jsonl"), "a.jsonl is both sides"),
         (("a.jsonl", "none.jsonl"), "none.jsonl does not exist"),
         (("two.jsonl", "two2.jsonl"), "which metric decides? Both sides have acc, f1. name it with --metric"),
-        (("a.jsonl", "other.jsonl"), "Both sides have none; a.jsonl: acc; other.jsonl: f1"),
+        (
+            ("a.jsonl", "other.jsonl"),
+            "no metric is on both sides (a.jsonl: acc; other.jsonl: f1). compare results of the same tasks",
+        ),
         (("a.jsonl", "two.jsonl", "--metric", "f1"), "a.jsonl has no metric 'f1'. use one of acc"),
         (("a.jsonl", "two.jsonl", "--max-loss", "acc"), "--max-loss 'acc' is not METRIC=X"),
         (("a.jsonl", "two.jsonl", "--max-loss", "acc=-1"), "--max-loss 'acc=-1' is not METRIC=X"),
@@ -198,7 +203,7 @@ def test_a_comment_says_the_verdict_first_and_cannot_be_steered_by_names(desk):
     assert second.startswith("### SHIP: ")
     assert ended.out.count("<!--") == 1
     assert not re.search(r"@everyone|<img|(?<!\\)\[click", ended.out)
-    assert "| primary acc | base (old) |" in ended.out
+    assert "| primary acc | old |" in ended.out
     assert "<details>" in ended.out
     assert ended.out.rstrip().endswith("</details>")
 
@@ -276,3 +281,87 @@ def test_the_workflow_of_the_documentation_works(desk, wins, code, known):
     posted = (desk.root / "calls").read_text().splitlines()[-1]
     wanted = "gh api --method PATCH repos/org/repo/issues/comments/77" if known else "gh pr comment 5 --body-file"
     assert posted.startswith(wanted)
+
+
+# --- what a newcomer stumbles over ------------------------------------------------------------------------------
+
+
+def test_every_metric_of_both_sides_is_shown_the_deciding_one_first_and_what_is_not_compared_is_said(desk):
+    desk.write("a.jsonl", [row | {"f1": 0.5, "safe": 1, "cost": 2} for row in scores(150)])
+    desk.write("b.jsonl", [row | {"safe": 1, "cost": 3, "age": 7, "f1": 0.25} for row in scores(100)])
+    ended = desk.ratchet("verdict", "a.jsonl", "b.jsonl", "--metric", "f1", "--direction", "cost=down")
+    said = " ".join(ended.out.split())
+    assert ended.code == 0
+    rows = ended.out.partition("Every metric")[2].partition("Note:")[0].splitlines()
+    shown = [line.split()[0] for line in rows if line.strip()]
+    assert [name for name in shown if name in ("f1", "acc", "safe", "cost", "age")] == ["f1", "acc", "safe", "cost"]
+    assert "not compared, as only b has it: age" in said
+    assert "taken as higher is better: f1, acc, safe (--direction METRIC=down says otherwise)" in said
+    for untrue in ("chosen on dev", "Look 1", "release", "base"):
+        assert untrue not in said
+    assert "Look 1" not in desk.ratchet("verdict", "a.jsonl", "b.jsonl", "--metric", "f1", "--format", "md").out
+
+
+def test_splits_are_named_where_the_results_name_them(desk):
+    desk.write("a.jsonl", [*scores(150), {"id": "d1", "acc": 0, "split": "dev"}])
+    desk.write("b.jsonl", [*scores(100), {"id": "d1", "acc": 1, "split": "dev"}])
+    assert "Every metric on release" in desk.ratchet("verdict", "a.jsonl", "b.jsonl").out
+
+
+def test_which_metric_decides_is_never_guessed_and_the_error_is_a_command_that_runs(desk):
+    desk.write("a b.jsonl", scores(150, safe=1))
+    desk.write("main.jsonl", scores(100, safe=1))
+    ended = desk.ratchet("verdict", "a b.jsonl", "main.jsonl", "--max-loss", "safe=0.05")
+    assert "which metric decides? Both sides have acc, safe" in ended.error
+    command = re.search(r"`ratchet (.*)`", ended.error)
+    assert command
+    assert desk.ratchet(*shlex.split(command[1])).code == 0
+    only = desk.ratchet("verdict", "a b.jsonl", "main.jsonl", "--metric", "safe", "--max-loss", "safe=0.05")
+    assert "allow a loss of 0.05 with --min-gain -0.05" in only.error
+    assert desk.ratchet("verdict", "a b.jsonl", "main.jsonl", "--metric", "safe", "--min-gain", "-0.05").code == 0
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "said"),
+    [
+        (range(200), range(100), "acc: 100 items only in a: '100', '101', '102', … (b has only a part of a's items"),
+        (range(200), range(1, 201), "1 item only in a: '0'; 1 item only in b: '200' (one side seems to count from 0"),
+        (map("Q{}".format, range(9)), map("q{}".format, range(9)), "the ids differ in case or spaces"),
+        (map("q{:03}".format, range(9)), map("q{}".format, range(9)), "ids with and without leading zeros"),
+        (map("x-{}".format, range(9)), map("y-{}".format, range(9)), "end in the same numbers but are named diff"),
+        (["a", "b"], ["c", "d"], "not one id is on both sides: another version of the task, another split"),
+        (["a", "b", "c\x1b[31m\u202e"], ["a", "b", "d"], r"'c\\x1b[31m\\u202e'"),
+    ],
+)
+def test_ids_that_do_not_match_are_shown_with_the_likely_reason(desk, ours, theirs, said):
+    desk.write("a.jsonl", [{"id": item, "acc": 1} for item in ours])
+    desk.write("b.jsonl", [{"id": item, "acc": 0} for item in theirs])
+    ended = desk.ratchet("verdict", "a.jsonl", "b.jsonl", "--format", "json")
+    notes = "\n".join(json.loads(ended.out)["notes"])
+    assert said in notes
+    assert "\x1b" not in desk.ratchet("verdict", "a.jsonl", "b.jsonl").out
+
+
+def test_the_readmes_own_example_works(desk):
+    command = re.search(r"^    ratchet (verdict results/.*)$", README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert command
+    words = shlex.split(command[1].partition("#")[0])
+    metrics = [words[words.index(option) + 1].partition("=")[0] for option in ("--metric", "--max-loss")]
+    for side, wins in (("new", 90), ("old", 50)):
+        for name in metrics:
+            task, metric = name.split("/")
+            lines = [sample(n, int(n < wins)) | {"metrics": ["acc", "acc_norm"], "acc_norm": 1} for n in range(120)]
+            assert metric in lines[0]
+            desk.write(f"results/{side}/m/samples_{task}_2026-11-20T09-00-00.1.jsonl", lines)
+    assert desk.ratchet(*words).code == 0
+
+
+def test_a_comment_holds_names_that_would_break_a_table_or_a_page(desk):
+    name = "a|b `x` <b>c</b>"
+    desk.write("a.jsonl", [{"id": n, name: int(n < 150)} for n in range(200)])
+    desk.write("b.jsonl", [{"id": n, name: int(n < 100)} for n in range(200)])
+    out = desk.ratchet("verdict", "a.jsonl", "b.jsonl", "--format", "md").out
+    rows = [line for line in out.splitlines() if line.startswith("| primary")]
+    assert rows[0].startswith(r"| primary a\|b \`x\` &lt;b&gt;c&lt;/b&gt; |")
+    assert len(re.findall(r"(?<!\\)\|", rows[0])) == 7
+    assert "<b>" not in out

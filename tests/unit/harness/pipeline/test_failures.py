@@ -57,6 +57,35 @@ def test_people_read_it_as_text_and_as_markdown(lab):
     assert "```text\nitem 2\n```" in page
 
 
+def test_what_is_not_shown_is_counted_among_what_was_asked_for(lab):
+    """10 items, of which 3 broke: with a filter, only those can be more."""
+    said = "more items: --limit 0 shows all"
+    assert f"1 {said} 3 " in lab.ratchet("errors", "spec.yaml", "--only", "broke", "--limit", 2).out
+    assert said not in lab.ratchet("errors", "spec.yaml", "--only", "broke").out
+    assert said not in lab.ratchet("errors", "spec.yaml", "--item", "i2").out
+    assert lab.ratchet("tag", "spec.yaml", "i4", "tone").code == 0
+    tagged = lab.ratchet("errors", "spec.yaml", "--tag", "tone")
+    assert (tagged.out.count("broke i"), said in tagged.out) == (1, False)
+    assert "no such items" in lab.ratchet("errors", "spec.yaml", "--tag", "none").out
+    assert shown(lab, "--only", "broke", "--limit", 2)["selected"] == 3
+
+
+def test_report_and_errors_of_a_plan_work_from_any_folder(lab, tmp_path_factory, monkeypatch):
+    plan = lab.resolve().plan
+    plan.model_copy(update={"folder": str(lab.root)}).write(lab.lab.plans / plan.plan_id / "plan.json")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    home = ("--lab", lab.lab.root)
+    assert lab.ratchet("report", *home).code == lab.ratchet("report", plan.plan_id, *home).code == 11
+    assert "broke i2" in lab.ratchet("errors", plan.plan_id, *home).out
+    assert lab.ratchet("tag", plan.plan_id, "i4", "tone", *home).out == "i4: tagged tone\n"
+    assert "tone" in lab.ratchet("tags", plan.plan_id, *home).out
+    assert (Path.cwd(), list(elsewhere.iterdir())) == (elsewhere, [])
+    assert "spec.yaml does not exist" in lab.ratchet("report", "spec.yaml", *home).error
+    plan.write(lab.lab.plans / plan.plan_id / "plan.json")  # as plans were written before they knew their folder
+    assert f"plan {plan.plan_id} was made of spec.yaml, which is not there" in lab.ratchet("report", *home).error
+
+
 def test_names_that_do_not_exist_are_said_in_one_line(lab):
     run = lab.resolve().plan.runs[0].run_id
     for arguments, said in (
