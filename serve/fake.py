@@ -4,7 +4,8 @@ For tests, dry runs and app developers' own CI. Names, aliases, admin token and 
 script is JSON, every key optional:
 
     {"base": "tiny",                                   the served base name
-     "base_sha256": "…", "registry": "lab/registry",   versions and aliases, as the real engine resolves them
+     "base_sha256": "…", "registry": "lab/registry",   versions and aliases, as the real engine resolves and checks them
+     "base_path": "bases/tiny", "max_lora_rank": 16,   adapters that do not fit are refused, as by the real engine
      "admin_token": "fake", "adapters": {"r-1": "/path/of/it"},
      "keys": "lab/keys/keys.json", "cors": ["https://app.example"], "limits": {"n": 4},   as the real engine's
      "answers": {"aac@v1": {"last user text": "answer"}, "*": {"…": "…"}}}
@@ -19,6 +20,9 @@ import argparse
 import hashlib
 import json
 import secrets
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +35,8 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 
 from harness.core.errors import InputError
 from harness.core.paths import read_json
+from serve.adapters import RANKS
+from serve.lease import HOLD
 from serve.plugin.bounds import Limits
 from serve.plugin.gatekeeper import Gatekeeper, Settings
 from serve.plugin.openapi import openapi
@@ -47,11 +53,13 @@ class Script:
 
     base: str = "tiny"
     base_sha256: str = ""
+    base_path: str | None = None
     registry: str | None = None
     admin_token: str = "fake"  # noqa: S105 - a fake's token guards nothing
     device: str = "fake"
     kernels: list[str] = field(default_factory=lambda: ["serve.fake"])
     max_model_len: int = 4096
+    max_lora_rank: int = RANKS[-1]
     adapters: dict[str, str] = field(default_factory=dict)
     answers: dict[str, dict[str, str]] = field(default_factory=dict)
     keys: str | None = None
@@ -87,17 +95,21 @@ def make_app(script: Script) -> FastAPI:
     )
     app.state.engine_client = SimpleNamespace(errored=False)
     app.include_router(router)
-    registry = Path(script.registry) if script.registry else None
+    folder = Path(tempfile.mkdtemp(prefix="ratchet-fake-"))
+    weakref.finalize(app, shutil.rmtree, folder, ignore_errors=True)
     settings = Settings(
         script.base,
         script.admin_token,
         script.base_sha256,
-        registry,
+        script.registry,
+        hold=folder / HOLD,
         keys=Path(script.keys) if script.keys else None,
         public=script.public,
         cors=tuple(script.cors),
         limits=Limits(**script.limits),
         engine_id="e-fake",
+        base_path=Path(script.base_path) if script.base_path else None,
+        max_lora_rank=script.max_lora_rank,
     )
     app.add_middleware(Gatekeeper, settings=settings)
     return app

@@ -87,6 +87,8 @@ def environment(spec: Mapping[str, Any], engine_id: str, folder: Path, admin_tok
         "RATCHET_ENGINE_ID": engine_id,
         "RATCHET_BASE_NAME": spec["base_name"],
         "RATCHET_BASE_SHA256": spec["base_sha256"],
+        "RATCHET_BASE_PATH": spec["base_path"],
+        "RATCHET_MAX_LORA_RANK": str(spec["max_lora_rank"]),
         "RATCHET_ADMIN_TOKEN": admin_token,
         "RATCHET_HOLD": str(folder / HOLD),
         "VLLM_PLUGINS": PLUGINS,

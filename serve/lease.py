@@ -26,6 +26,7 @@ from harness.core.errors import LabError
 from harness.core.records import Record
 
 LEASE, LOG, SPEC, HOLD = "lease.json", "engine.log", "spec.json", "hold"
+ADAPTERS = "adapters"  # name/vN of the registry's versions that this engine was asked for: serve.plugin.ready
 KEEP_LOGS = 8  # folders of ended engines that stay for their logs
 START_SLACK_S = 2.0  # psutil rounds start times; nobody reuses a pid that fast
 KILL_TIMEOUT_S = 10.0
@@ -142,8 +143,9 @@ def last_words(log: Path) -> str:
 
 
 def forget(folder: Path) -> None:
-    """Take the lease away; the log stays."""
+    """Take the lease away, and the adapters that the engine used; the log stays."""
     (folder / LEASE).unlink(missing_ok=True)
+    shutil.rmtree(folder / ADAPTERS, ignore_errors=True)
 
 
 def prune(engines: Path) -> None:

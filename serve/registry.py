@@ -7,21 +7,20 @@ A version's folder is there before the record names it, so whoever reads the rec
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
 from harness.core.errors import InputError, RegistryError
-from harness.core.paths import Lab, check_name, disk_errors, sync_folder
-from harness.core.records import AliasMove, RegistryRecord, Version, now
+from harness.core.paths import Lab, check_name, disk_errors
+from harness.core.records import AliasMove, RegistryRecord, Shadow, Version, now
+from serve import adapter_files
 
 DEFAULT_ALIAS = "prod"
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+MAX_WEIGHT = 1000  # of one version; weights need not add up to 100
 LOCK_TIMEOUT_S = 30  # copying an adapter of 1 GB is done by then on a slow disk
 VERSION = re.compile(r"v([1-9][0-9]{0,8})")
 
@@ -83,15 +82,34 @@ def read_record(registry: Path, name: str) -> RegistryRecord:
 
 
 def find(record: RegistryRecord, reference: Reference) -> Version:
-    """The version that `reference` means in `record` now; RegistryError says what there is instead."""
+    """The version that `reference` means in `record` now; RegistryError says what there is instead.
+
+    Of an alias with weights it is the main version. A version whose files gc removed exists no more.
+    """
     number = reference.version if reference.alias is None else record.aliases.get(reference.alias)
     wanted = f"{reference.name}@{reference.alias or f'v{reference.version}'}"
     version = next((version for version in record.versions if version.version == number), None)
-    if version is None:
-        known = [f"v{version.version}" for version in record.versions] + sorted(record.aliases)
+    if version is None or version.removed:
+        known = [f"v{one.version}" for one in living(record)] + sorted(record.aliases)
         there = f"{reference.name} has {', '.join(known)}" if known else f"nothing was promoted to {reference.name} yet"
-        raise RegistryError(f"{wanted} does not exist", there)
+        raise RegistryError(f"{wanted} {'was removed' if version else 'does not exist'}", there)
     return version
+
+
+def living(record: RegistryRecord) -> list[Version]:
+    """The versions whose files are there."""
+    return [version for version in record.versions if not version.removed]
+
+
+def weights_of(record: RegistryRecord, alias: str) -> dict[int, int]:
+    """Version -> weight of what answers under an alias; empty where the alias is not set."""
+    main = record.aliases.get(alias)
+    return dict(record.weights.get(alias) or ({main: 1} if main else {}))
+
+
+def every(registry: Path) -> list[RegistryRecord]:
+    """The records of all names, by name."""
+    return [RegistryRecord.read(path) for path in sorted(registry.glob("*.json"))]
 
 
 def resolve(lab: Lab, text: str) -> Version:
@@ -101,18 +119,26 @@ def resolve(lab: Lab, text: str) -> Version:
 
 
 def add_version(lab: Lab, name: str, record: Version, adapter_folder: Path) -> Version:
-    """Mint the next `name@vN` from the adapter's root files. `record.version` is ours to set.
+    """Mint the next `name@vN` from the adapter's root files. `record.version` and `record.rank` are ours to set.
 
     An adapter that the name already has (same `adapter_sha256`) is returned as it is: promoting twice adds nothing.
+    RegistryError for files that are not those of `record`; AdapterRefused for what no engine could serve rightly.
     """
-    with _locked(lab, name) as current:
-        for version in current.versions:
-            if version.adapter_sha256 == record.adapter_sha256:
+    base = Path(record.base_path)
+    rank = adapter_files.check_files(adapter_folder, base if base.is_dir() else None)
+    sha256 = adapter_files.content_sha256(adapter_folder)
+    if sha256 != record.adapter_sha256:
+        raise RegistryError(
+            f"{adapter_folder} does not hold the adapter that run {record.run_id} made", "restore it, or train it again"
+        )
+    with locked(lab, name) as current:
+        for version in living(current):
+            if version.adapter_sha256 == sha256:
                 return version
         number = max((version.version for version in current.versions), default=0) + 1
-        _copy(adapter_folder, version_folder(lab.registry, name, number))
-        added = record.model_copy(update={"version": number})
-        _write(lab, current.model_copy(update={"seq": current.seq + 1, "versions": [*current.versions, added]}))
+        adapter_files.copy(adapter_folder, version_folder(lab.registry, name, number))
+        added = record.model_copy(update={"version": number, "rank": rank})
+        write(lab, current.model_copy(update={"seq": current.seq + 1, "versions": [*current.versions, added]}))
         return added
 
 
@@ -133,81 +159,145 @@ def move(
     number. RegistryError when it moved meanwhile. Moving to where it stands changes nothing.
     """
     check_alias(alias)
-    with _locked(lab, name) as current:
-        before = current.aliases.get(alias)
-        if expected_seq is not None and current.seq != expected_seq:
-            raise RegistryError(
-                f"{name} changed meanwhile (sequence {current.seq}, expected {expected_seq})",
-                "look at it and try again",
-            )
-        if expected_current is not None and (before or 0) != expected_current:
-            stands, thought = (f"v{n}" if n else "no version" for n in (before, expected_current))
-            raise RegistryError(
-                f"{name}@{alias} is at {stands} by now, not at {thought}", "compare with that one first"
-            )
+    with locked(lab, name) as current:
+        _expect(current, alias, expected_current, expected_seq)
         find(current, Reference(name, None, to))
-        return current if before == to else _moved(lab, current, alias, to, who, why)
+        return current if weights_of(current, alias) == {to: 1} else _moved(lab, current, alias, {to: 1}, who, why)
+
+
+def set_weights(
+    lab: Lab,
+    name: str,
+    alias: str,
+    weights: Mapping[int, int],
+    *,
+    who: str,
+    why: str,
+    expected_current: int | None = None,
+    expected_seq: int | None = None,
+) -> RegistryRecord:
+    """Let several versions answer under `name@alias`, each its share of users. Its main version is the heaviest.
+
+    Raises InputError for weights that are none, RegistryError as `move` does. The same weights again change nothing.
+    """
+    check_alias(alias)
+    if not weights or any(not 0 <= weight <= MAX_WEIGHT for weight in weights.values()) or not any(weights.values()):
+        raise InputError("weights are whole numbers from 0, one at least above", f"at most {MAX_WEIGHT}: v7=90 v8=10")
+    wanted = {version: weight for version, weight in sorted(weights.items()) if weight}
+    if len(wanted) == 1:
+        wanted = dict.fromkeys(wanted, 1)
+    with locked(lab, name) as current:
+        _expect(current, alias, expected_current, expected_seq)
+        for version in wanted:
+            find(current, Reference(name, None, version))
+        return current if weights_of(current, alias) == wanted else _moved(lab, current, alias, wanted, who, why)
+
+
+def set_shadow(lab: Lab, name: str, alias: str, shadow: Shadow | None, *, who: str, why: str) -> RegistryRecord:
+    """Let a version answer the requests of `name@alias` too, unseen; None: no more. The alias must be set."""
+    check_alias(alias)
+    with locked(lab, name) as current:
+        find(current, Reference(name, alias, None))
+        if shadow:
+            find(current, Reference(name, None, shadow.version))
+        if current.shadows.get(alias) == shadow:
+            return current
+        shadows = {key: value for key, value in current.shadows.items() if key != alias}
+        step = _step(current, alias, weights_of(current, alias), who, why)
+        step = step.model_copy(update={"kind": "shadow", "shadow": shadow})
+        changed = {"shadows": shadows | ({alias: shadow} if shadow else {}), "history": [*current.history, step]}
+        return write(lab, current.model_copy(update={"seq": step.seq, **changed}))
 
 
 def rollback(lab: Lab, name: str, alias: str, *, who: str, why: str = "rollback") -> RegistryRecord:
-    """Point the alias back at the version that it had before the last move that was not a rollback itself.
+    """Give the alias back what it served before the last move that was not a rollback itself, weights included.
 
-    Two rollbacks in a row therefore go back two versions instead of to and fro.
+    Two rollbacks in a row therefore go back two moves instead of to and fro. Shadows answer nobody: they stay.
     """
     check_alias(alias)
-    with _locked(lab, name) as current:
+    with locked(lab, name) as current:
         before = _previous(current, alias)
         if before is None:
             raise RegistryError(f"{name}@{alias} has no earlier version to go back to")
+        for version in before:
+            find(current, Reference(name, None, version))
         return _moved(lab, current, alias, before, who, why)
 
 
-def _previous(record: RegistryRecord, alias: str) -> int | None:
-    """Replay the alias' history as a stack: a move to the version below the top pops, any other pushes."""
-    stack: list[int] = []
+def main_of(weights: Mapping[int, int], now_at: int | None) -> int:
+    """The version that stands for an alias: the heaviest, and of several the one that is it now, else the oldest."""
+    return min(weights, key=lambda version: (-weights[version], version != now_at, version))
+
+
+def _expect(record: RegistryRecord, alias: str, main: int | None, seq: int | None) -> None:
+    """RegistryError where the alias or the record is not what the caller saw."""
+    if seq is not None and record.seq != seq:
+        raise RegistryError(
+            f"{record.name} changed meanwhile (sequence {record.seq}, expected {seq})", "look at it and try again"
+        )
+    before = record.aliases.get(alias) or 0
+    if main is not None and before != main:
+        stands, thought = (f"v{n}" if n else "no version" for n in (before, main))
+        raise RegistryError(
+            f"{record.name}@{alias} is at {stands} by now, not at {thought}", "compare with that one first"
+        )
+
+
+def _previous(record: RegistryRecord, alias: str) -> dict[int, int] | None:
+    """Replay the alias' history as a stack: a move to what lies below the top pops, any other pushes."""
+    stack: list[dict[int, int]] = []
     for step in record.history:
-        if step.alias != alias or step.after is None:
+        if step.alias != alias or step.after is None or step.kind == "shadow":
             continue
-        if len(stack) > 1 and stack[-2] == step.after:
+        state = dict(step.weights_after) or {step.after: 1}
+        if len(stack) > 1 and stack[-2] == state:
             stack.pop()
         else:
-            stack.append(step.after)
+            stack.append(state)
     return stack[-2] if len(stack) > 1 else None
 
 
-def _moved(lab: Lab, current: RegistryRecord, alias: str, to: int, who: str, why: str) -> RegistryRecord:
-    seq = current.seq + 1
-    step = AliasMove(seq=seq, alias=alias, before=current.aliases.get(alias), after=to, who=who, why=why, at=now())
-    changed = {"seq": seq, "aliases": {**current.aliases, alias: to}, "history": [*current.history, step]}
-    return _write(lab, current.model_copy(update=changed))
+def _moved(
+    lab: Lab, current: RegistryRecord, alias: str, weights: Mapping[int, int], who: str, why: str
+) -> RegistryRecord:
+    step = _step(current, alias, weights, who, why)
+    several = {key: value for key, value in current.weights.items() if key != alias}
+    # a version that answers by itself needs no shadow of itself
+    shadows = {key: one for key, one in current.shadows.items() if key != alias or one.version not in weights}
+    changed = {
+        "seq": step.seq,
+        "aliases": {**current.aliases, alias: step.after},
+        "weights": several | ({alias: dict(weights)} if len(weights) > 1 else {}),
+        "shadows": shadows,
+        "history": [*current.history, step],
+    }
+    return write(lab, current.model_copy(update=changed))
 
 
-def _write(lab: Lab, record: RegistryRecord) -> RegistryRecord:
+def _step(current: RegistryRecord, alias: str, weights: Mapping[int, int], who: str, why: str) -> AliasMove:
+    before = current.aliases.get(alias)
+    return AliasMove(
+        seq=current.seq + 1,
+        alias=alias,
+        before=before,
+        after=main_of(weights, before),
+        who=who,
+        why=why,
+        at=now(),
+        kind="weights" if len(weights) > 1 else "move",
+        weights_before=current.weights.get(alias, {}),
+        weights_after=dict(weights) if len(weights) > 1 else {},
+    )
+
+
+def write(lab: Lab, record: RegistryRecord) -> RegistryRecord:
+    """Put the record in place; only under its lock."""
     record.write(record_path(lab.registry, record.name), "registry.record")
     return record
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Put the adapter's files at `target` by one rename. A folder that no record names is a crash's leftover."""
-    missing = [name for name in ADAPTER_FILES if not (source / name).is_file()]
-    if missing:
-        raise RegistryError(f"{source} has no {missing[0]}", "name the folder of a trained adapter")
-    with disk_errors(target):
-        shutil.rmtree(target, ignore_errors=True)
-        fresh = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        for name in ADAPTER_FILES:
-            shutil.copyfile(source / name, fresh / name)
-            with (fresh / name).open("rb") as file:
-                os.fsync(file.fileno())
-        sync_folder(fresh)
-        os.rename(fresh, target)
-        sync_folder(target.parent)
-
-
 @contextlib.contextmanager
-def _locked(lab: Lab, name: str) -> Iterator[RegistryRecord]:
+def locked(lab: Lab, name: str) -> Iterator[RegistryRecord]:
     """Hold the name's lock; yields its record as it is now."""
     path = record_path(lab.registry, name)
     with disk_errors(path):

@@ -269,8 +269,26 @@ class PlanRecord(Record):
 # --- serving ----------------------------------------------------------------------------------------------------
 
 
+class PromptContract(Record):
+    """How a version wants to be asked: what it was trained and evaluated with, as known when it was promoted.
+
+    What is None or empty was not known, or there was none.
+    """
+
+    system_prompts: dict[str, str] = Field(
+        {}, description="evalset -> the system prompt of its items, where it has one"
+    )
+    chat_template: str | None = Field(None, description="the text that the base renders chats with")
+    chat_template_sha256: str | None = None
+    template: Literal["chat", "plain"] | None = Field(None, description="how it was evaluated")
+    trained_tokens: int | None = Field(None, description="longest example in training, in tokens: TRL's max_length")
+    context_tokens: int | None = Field(None, description="longest prompt and answer that it was evaluated with")
+    stop: list[str] = []
+    sampling: dict[str, dict[str, Any]] = Field({}, description="evalset -> the sampling settings it was scored with")
+
+
 class Version(Record):
-    """An immutable `name@vN`."""
+    """An immutable `name@vN`. Its number is never used again, also when gc removed its files."""
 
     version: int
     run_id: str
@@ -281,9 +299,22 @@ class Version(Record):
     plan_id: str | None
     forced_reason: str | None = None
     created: str
+    kind: Literal["lora", "full"] = Field("lora", description="full: all weights; it needs an engine of its own")
+    rank: int | None = Field(None, description="the largest LoRA rank in it; None: recorded before ranks were")
+    contract: PromptContract | None = None
+    removed: str | None = Field(None, description="when gc took its files away")
+
+
+class Shadow(Record):
+    """A version that answers an alias' requests too, unseen by the client."""
+
+    version: int
+    share: float = Field(1.0, gt=0, le=1, description="of the alias' requests")
 
 
 class AliasMove(Record):
+    """One change of an alias. `before` and `after` are its main version; empty weights mean that it gets everything."""
+
     seq: int
     alias: str
     before: int | None
@@ -291,6 +322,10 @@ class AliasMove(Record):
     who: str
     why: str
     at: str
+    kind: Literal["move", "weights", "shadow"] = "move"
+    weights_before: dict[int, int] = {}
+    weights_after: dict[int, int] = {}
+    shadow: Shadow | None = Field(None, description="what it is from now on, where kind is shadow")
 
 
 class RegistryRecord(Record):
@@ -299,5 +334,9 @@ class RegistryRecord(Record):
     name: str
     seq: int
     versions: list[Version]
-    aliases: dict[str, int]
+    aliases: dict[str, int] = Field(description="alias -> its main version: what the gate calls the incumbent")
     history: list[AliasMove]
+    weights: dict[str, dict[int, int]] = Field(
+        {}, description="alias -> version -> weight, where more than one answers"
+    )
+    shadows: dict[str, Shadow] = {}

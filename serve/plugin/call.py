@@ -61,6 +61,7 @@ class Call:
     asked: str = ""  # the model as the client wrote it
     model: str = ""  # the immutable name that vLLM sees: base, run id or name@vN
     alias: str | None = None  # "support@prod" where an alias was asked for
+    shadow: str | None = None  # a version that answers too, unseen by the client: see serve.plugin.shadow
     streaming: bool = False
     reserved: float = 0.0  # tokens that its key's rate has paid for it in advance
     # what came back

@@ -20,6 +20,8 @@ from typing import Any
 
 from starlette.middleware.cors import CORSMiddleware
 
+from serve.adapters import RANKS
+from serve.lease import ADAPTERS
 from serve.plugin.access import Access
 from serve.plugin.answers import Answer, restarting
 from serve.plugin.bounds import MAX_BODY_BYTES, Limits, as_json, check, check_headers, counted, read_json
@@ -27,7 +29,9 @@ from serve.plugin.call import App, Call, Message, Receive, Refused, Scope, Send,
 from serve.plugin.models import listing, usable
 from serve.plugin.names import Names
 from serve.plugin.rates import Rates
+from serve.plugin.ready import Ready
 from serve.plugin.routetable import MODEL_PATHS
+from serve.storage import Source
 
 __all__ = ["MAX_BODY_BYTES", "Busy", "Gatekeeper", "Settings"]
 
@@ -51,7 +55,7 @@ class Settings:
     base: str
     admin_token: str
     base_sha256: str = ""
-    registry: Path | None = None
+    registry: Path | str | None = None  # a folder, or a URL that fsspec knows
     hold: Path | None = None
     keys: Path | None = None
     requests: Path | None = None
@@ -59,15 +63,23 @@ class Settings:
     cors: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     engine_id: str = "engine"
+    base_path: Path | None = None  # its folder, where it has one: adapters must fit its layers
+    max_lora_rank: int = RANKS[-1]
+
+    def ready(self, source: Source | None) -> Ready | None:
+        """What prepares versions in the engine's folder; None without a registry or a folder."""
+        if source is None or self.hold is None:
+            return None
+        return Ready(source, self.hold.parent / ADAPTERS, self.base_path, self.max_lora_rank)
 
     @classmethod
     def from_environment(cls) -> Settings:
-        registry, hold, keys, requests = (_path(name) for name in ("REGISTRY", "HOLD", "KEYS", "REQUESTS"))
+        hold, keys, requests, base_path = (_path(name) for name in ("HOLD", "KEYS", "REQUESTS", "BASE_PATH"))
         return cls(
             base=os.environ["RATCHET_BASE_NAME"],
             admin_token=os.environ["RATCHET_ADMIN_TOKEN"],
             base_sha256=os.environ.get("RATCHET_BASE_SHA256", ""),
-            registry=registry,
+            registry=os.environ.get("RATCHET_REGISTRY") or None,
             hold=hold,
             keys=keys,
             requests=requests,
@@ -75,6 +87,8 @@ class Settings:
             cors=tuple(os.environ.get("RATCHET_CORS", "").replace(",", " ").split()),
             limits=Limits.from_environment(),
             engine_id=os.environ.get("RATCHET_ENGINE_ID", "engine"),
+            base_path=base_path if base_path and base_path.is_dir() else None,
+            max_lora_rank=int(os.environ.get("RATCHET_MAX_LORA_RANK") or RANKS[-1]),
         )
 
 
@@ -113,6 +127,7 @@ class Gatekeeper:
         self._app = app
         self._settings = settings or Settings.from_environment()
         self._names = Names(self._settings.base, self._settings.base_sha256, self._settings.registry)
+        self._ready = self._settings.ready(self._names.source)
         keys = self._settings.keys
         used = keys.parent / f"used-{self._settings.engine_id}.json" if keys else None
         self._access = Access(self._settings.admin_token, keys, self._settings.public, used)
@@ -214,11 +229,14 @@ class Gatekeeper:
         models = scope["app"].state.openai_serving_models
         if not usable(call, name, self._settings.base, name in models.lora_requests):
             raise Refused(404, "NotFoundError", f"the model {name[:80]!r} does not exist, or not for this key", "model")
-        call.model, call.alias = self._names.resolve(call, models.lora_requests)
+        named = self._names.resolve(call, models.lora_requests)
+        call.model, call.alias, call.shadow = named.model, named.alias, named.shadow
         if not call.admin:
             check(call, self._bounded(models))
             call.body.pop("request_id", None)  # answers are known by their id: no client may choose it
         self._rates.tokens(call)
+        if self._ready:
+            await self._ready.check(call.model, models.lora_requests)
         call.body["model"] = call.model
         if any([watcher.wants_text(call) for watcher in self._watchers]):
             answer.want_text()

@@ -23,6 +23,7 @@ from harness.core.errors import AdapterRefused, EngineError
 from harness.core.paths import Lab
 from harness.core.records import Version, now
 from serve import adapters, registry
+from serve.adapter_files import content_sha256
 from serve.client import Ask, ask_many, prompt_logprobs
 from serve.engine import Engine, EngineSpec, ensure, reap, running
 from serve.lease import members, read_lease
@@ -146,7 +147,7 @@ def test_aliases_move_under_a_running_engine(world: World) -> None:
     lab, url = world.lab, world.engine.url
     assert "nothing" not in httpx.get(f"{url}/v1/models").text
     assert _status(url, "aac") == 404, "not promoted yet"
-    versions = [_version(name) for name in ("r-one", "r-two")]
+    versions = [_version(world, name) for name in ("r-one", "r-two")]
     one, two = (registry.add_version(lab, "aac", version, world.folder / version.run_id) for version in versions)
     registry.move(lab, "aac", "prod", one.version, who="test", why="first")
     alone = {name: ask_many(url, [greedy(name, "The dog")])[0].text for name in ADAPTERS}
@@ -163,7 +164,7 @@ def test_aliases_move_under_a_running_engine(world: World) -> None:
 
 
 def test_streams_name_their_version(world: World) -> None:
-    registry.add_version(world.lab, "stream", _version("r-one"), world.folder / "r-one")
+    registry.add_version(world.lab, "stream", _version(world, "r-one"), world.folder / "r-one")
     body = {"model": "stream@v1", "prompt": "The dog", "max_tokens": 4, "temperature": 0, "stream": True}
     with httpx.stream("POST", f"{world.engine.url}/v1/completions", json=body, timeout=60) as response:
         lines = [line for line in response.iter_lines() if line]
@@ -251,11 +252,11 @@ def _wait(done: Any) -> None:
     pytest.fail("it did not happen")
 
 
-def _version(name: str) -> Version:
+def _version(world: World, name: str) -> Version:
     return Version(
         version=0,
         run_id=name,
-        adapter_sha256=name.ljust(64, "0"),
+        adapter_sha256=content_sha256(world.folder / name),
         base_sha256=BASE_SHA256,
         base_path="unused",
         verdict=None,

@@ -20,6 +20,7 @@ from harness.core.records import AdapterRecord, EvalRecord, ItemResult, RunJob, 
 from harness.pipeline.context import Context, adapter_subject, resolve, run_adapter
 from harness.pipeline.evaluation import wanted
 from harness.plan import again
+from tests.unit.serve.versions import weights
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 WHEN = "2026-11-20T10:00:00+00:00"
@@ -145,12 +146,14 @@ class Desk:
 
     # --- a lab as a finished run leaves it, without an engine ---
 
-    def trained(self, job: RunJob, weights: bytes = b"weights") -> AdapterRecord:
-        """A finished run: its adapter's files, then the record."""
+    def trained(self, job: RunJob) -> AdapterRecord:
+        """A finished run: its adapter's files (every weight a number of the run's own), then the record."""
         folder = self.lab.runs / job.run_id
         (folder / "adapter").mkdir(parents=True, exist_ok=True)
         (folder / "adapter" / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8}))
-        (folder / "adapter" / "adapter_model.safetensors").write_bytes(weights + job.run_id.encode())
+        (folder / "adapter" / "adapter_model.safetensors").write_bytes(
+            weights(int(job.run_id.removeprefix("r-")[:6], 16), rank=8)
+        )
         record = AdapterRecord(
             run_id=job.run_id, job=job, sha256=folder_sha256(folder / "adapter", ADAPTER_FILES), rank=8,
             trainable_parameters=1, bytes=7, versions={}, created=WHEN,

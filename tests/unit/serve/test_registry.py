@@ -13,7 +13,8 @@ import pytest
 from harness.core.errors import InputError, RegistryError
 from harness.core.paths import Lab
 from serve import registry
-from tests.unit.serve.versions import adapter, add, record
+from serve.adapter_files import content_sha256
+from tests.unit.serve.versions import adapter, add, record, weights
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def test_versions_count_up_and_hold_only_the_root_files(lab: Lab, tmp_path: Path
     assert (one.version, two.version) == (1, 2)
     folder = registry.version_folder(lab.registry, "aac", 2)
     assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
-    assert (folder / "adapter_model.safetensors").read_text() == "2"
+    assert (folder / "adapter_model.safetensors").read_bytes() == weights(2)
     assert add(lab, "aac", 1, tmp_path) == one, "the same adapter again is the version that is there"
     assert registry.read(lab, "aac").seq == 2
 
@@ -99,7 +100,7 @@ def test_a_kill_before_the_record_leaves_no_half_version(lab: Lab, tmp_path: Pat
     assert process.returncode == -signal.SIGKILL
     assert registry.read(lab, "aac").versions == []
     assert add(lab, "aac", 2, tmp_path).version == 1, "the leftover folder is replaced, not published"
-    assert (registry.version_folder(lab.registry, "aac", 1) / "adapter_model.safetensors").read_text() == "2"
+    assert (registry.version_folder(lab.registry, "aac", 1) / "adapter_model.safetensors").read_bytes() == weights(2)
 
 
 def test_two_processes_at_once_lose_nothing(lab: Lab, tmp_path: Path) -> None:
@@ -111,13 +112,13 @@ def test_two_processes_at_once_lose_nothing(lab: Lab, tmp_path: Path) -> None:
     versions = registry.read(lab, "aac").versions
     assert [version.version for version in versions] == list(range(1, 11))
     for version in versions:
-        bytes_of = registry.version_folder(lab.registry, "aac", version.version) / "adapter_model.safetensors"
-        assert f"{int(bytes_of.read_text()):064x}" == version.adapter_sha256
+        assert content_sha256(registry.version_folder(lab.registry, "aac", version.version)) == version.adapter_sha256
 
 
 def test_an_incomplete_adapter_is_refused(lab: Lab, tmp_path: Path) -> None:
     folder = adapter(tmp_path, 1)
+    made = record(1, folder)
     (folder / "adapter_model.safetensors").unlink()
-    with pytest.raises(RegistryError, match=r"has no adapter_model\.safetensors"):
-        registry.add_version(lab, "aac", record(1), folder)
+    with pytest.raises(InputError, match=r"has no adapter_model\.safetensors"):
+        registry.add_version(lab, "aac", made, folder)
     assert registry.read(lab, "aac").versions == []
