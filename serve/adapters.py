@@ -29,13 +29,18 @@ TARGET_MODULES = (
 SAY_LORA = "train a plain LoRA (r, lora_alpha, target_modules; rsLoRA, rank_pattern and alpha_pattern are fine)"
 
 
-class Served(Protocol):
-    """What loading needs to know of an engine."""
+class Leased(Protocol):
+    """What asking needs to know of an engine."""
 
     @property
     def url(self) -> str: ...
     @property
     def admin_token(self) -> str: ...
+
+
+class Served(Leased, Protocol):
+    """What loading needs to know of an engine."""
+
     @property
     def max_lora_rank(self) -> int: ...
 
@@ -144,7 +149,19 @@ def unload(engine: Served, name: str) -> None:
         raise EngineError(f"the engine did not unload {name}: {_reason(response)}")
 
 
-def listed(engine: Served) -> dict[str, Path]:
+def warm(engine: Leased, model: str) -> str:
+    """Have the engine load a version and answer with one token; empty when it did, else why it refuses (its 4xx).
+
+    Raises EngineError where the engine does not answer, or not now.
+    """
+    body = {"model": model, "prompt": "a", "max_tokens": 1, "temperature": 0}
+    response = _post(engine, "/v1/completions", body)
+    if response.status_code >= 500 or response.status_code == 429:
+        raise EngineError(f"the engine at {engine.url} does not answer now: {_reason(response)}")
+    return "" if response.status_code == 200 else _reason(response)
+
+
+def listed(engine: Leased) -> dict[str, Path]:
     """Adapters that the engine knows by name, with the folder of each."""
     try:
         url, headers = f"{engine.url}/v1/models", {"authorization": f"Bearer {engine.admin_token}"}
@@ -163,7 +180,7 @@ def _is_there(engine: Served, name: str, folder: Path) -> bool:
     return known is not None
 
 
-def _post(engine: Served, path: str, body: dict[str, str]) -> httpx.Response:
+def _post(engine: Leased, path: str, body: dict[str, Any]) -> httpx.Response:
     headers = {"authorization": f"Bearer {engine.admin_token}"}
     try:
         return httpx.post(engine.url + path, json=body, headers=headers, timeout=LOAD_TIMEOUT_S, trust_env=False)

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.common import DEFAULT_LAB, Format, FormatOption, LabOption, app, print_json, progress_for, who
+from harness.cli.common import DEFAULT_LAB, Format, FormatOption, LabOption, app, progress_for, who
+from harness.cli.registry import say
 from harness.core.paths import Lab
 
 
@@ -17,15 +18,15 @@ def promote(
     lab: LabOption = DEFAULT_LAB,
     force: Annotated[bool, typer.Option("--force", help="Promote without a SHIP verdict; needs --reason.")] = False,
     reason: Annotated[str, typer.Option("--reason", help="Why, kept in the history.")] = "",
+    judged_for: Annotated[
+        str, typer.Option("--judged-for", help="The alias of the verdict, where another one is to move.")
+    ] = "",
     format: FormatOption = Format.text,
 ) -> None:
     """Make a run an immutable version and move an alias to it, if its verdict is SHIP against what the alias serves."""
     from harness.pipeline import promotion
 
-    moved = promotion.promote(Lab(lab), run_id, alias, reason, force, who())
-    print_json(moved) if format is Format.json else print(moved["text"])
-    if moved["exit_code"]:
-        raise typer.Exit(moved["exit_code"])
+    say(promotion.promote(Lab(lab), run_id, alias, reason, force, who(), judged_for), format)
 
 
 @app.command()
@@ -38,8 +39,7 @@ def rollback(
     """Move an alias back to the version it served before. A running server follows at once."""
     from harness.pipeline import promotion
 
-    moved = promotion.rollback(Lab(lab), name, reason, who())
-    print_json(moved) if format is Format.json else print(moved["text"])
+    say(promotion.rollback(Lab(lab), name, reason, who()), format)
 
 
 @app.command()

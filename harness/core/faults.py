@@ -23,6 +23,7 @@ WRITE_POINTS = (
     "report.record",  # reports/<plan>.json
     "registry.record",  # registry/<name>.json
     "registry.look",  # registry/looks/<evalset>.json: written before what was seen is shown
+    "registry.webhook",  # registry/webhooks.yaml, and what could not be delivered
     "registry.burn",  # registry/burned: opened release items, before they are shown
     "keys.record",  # keys/keys.json
     "campaign.record",  # campaign.json, after its pairs

@@ -26,7 +26,9 @@ def serve(lab: Lab, name: str, base: str, port: int, progress: Progress) -> None
     that ran before, or that another command uses by now, is left to its users.
     """
     records = _records(lab, name)
-    adapters = [find_adapter(lab, f"{record.name}@v{one.version}") for record in records for one in record.versions]
+    adapters = [
+        find_adapter(lab, f"{record.name}@v{one.version}") for record in records for one in registry.living(record)
+    ]
     source = base or _base_of(records)
     described = describe(source, lab)
     fitting = [adapter for adapter in adapters if adapter.base_sha256 == described.ref.sha256]
@@ -63,12 +65,12 @@ def _records(lab: Lab, name: str) -> list[RegistryRecord]:
         if not record.versions:
             raise InputError(f"nothing was promoted to {name} yet", f"ratchet promote RUN --as {name}@prod, or --base")
         return [record]
-    return [RegistryRecord.read(path) for path in sorted(lab.registry.glob("*.json"))]
+    return registry.every(lab.registry)
 
 
 def _base_of(records: list[RegistryRecord]) -> str:
     """The one base that all versions stand on."""
-    paths = {version.base_sha256: version.base_path for record in records for version in record.versions}
+    paths = {version.base_sha256: version.base_path for record in records for version in registry.living(record)}
     if not paths:
         raise InputError("nothing was promoted yet", "ratchet promote RUN --as NAME@prod, or give --base")
     if len(paths) > 1:

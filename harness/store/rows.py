@@ -95,9 +95,16 @@ def act_row(act: AnyAct) -> dict[str, Any]:
 
 
 def registry_rows(record: RegistryRecord) -> Rows:
-    versions = [{"name": record.name, **version.model_dump(exclude={"base_path"})} for version in record.versions]
-    moves = [{"name": record.name, **move.model_dump()} for move in record.history]
+    versions = [
+        {"name": record.name, **version.model_dump(mode="json", exclude={"base_path"})} for version in record.versions
+    ]
+    moves = [{"name": record.name, **_or_null(move.model_dump(mode="json"))} for move in record.history]
     return {"versions": versions, "alias_moves": moves}
+
+
+def _or_null(move: dict[str, Any]) -> dict[str, Any]:
+    """No weights are NULL, as in rows that older versions wrote."""
+    return move | {key: move[key] or None for key in ("weights_before", "weights_after")}
 
 
 def verdict_rows(path: Path, report: Any) -> Rows:

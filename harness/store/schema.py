@@ -187,8 +187,26 @@ GROUP BY ALL;
 COMMENT ON VIEW leaderboard IS 'mean per evaluation, metric and split; left_out counts items without a usable value';
 """
 
+# Weighted aliases and shadows; what kind of version, its rank, its prompt contract, and whether gc removed it.
+WEIGHTS = """
+ALTER TABLE versions ADD COLUMN kind VARCHAR DEFAULT 'lora';
+ALTER TABLE versions ADD COLUMN rank BIGINT;
+ALTER TABLE versions ADD COLUMN contract JSON;
+ALTER TABLE versions ADD COLUMN removed VARCHAR;
+ALTER TABLE alias_moves ADD COLUMN kind VARCHAR DEFAULT 'move';
+ALTER TABLE alias_moves ADD COLUMN weights_before JSON;
+ALTER TABLE alias_moves ADD COLUMN weights_after JSON;
+ALTER TABLE alias_moves ADD COLUMN shadow JSON;
+COMMENT ON COLUMN versions.rank IS 'largest LoRA rank in it';
+COMMENT ON COLUMN versions.contract IS 'how it wants to be asked: system prompts, chat template, lengths, stop';
+COMMENT ON COLUMN versions.removed IS 'when gc took its files away; NULL: they are there';
+COMMENT ON COLUMN alias_moves.kind IS 'move, weights or shadow';
+COMMENT ON COLUMN alias_moves.weights_after IS 'version -> weight, where several answer; NULL: all goes to after';
+COMMENT ON COLUMN alias_moves.shadow IS 'the version that answers too from then on, unseen; NULL: none';
+"""
+
 # Only ever added to: the number of a migration is its place, counted from 1.
-MIGRATIONS = (TABLES, VIEWS, RICHER, RATING)
+MIGRATIONS = (TABLES, VIEWS, RICHER, RATING, WEIGHTS)
 
 
 def open_build(path: Path) -> duckdb.DuckDBPyConnection:

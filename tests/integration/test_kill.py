@@ -103,6 +103,7 @@ def test_every_write_point_is_covered() -> None:
         "keys.record": "tests/unit/serve/test_keys.py",
         "vote.event": "tests/browser and tests/unit/harness/test_campaign.py",
         "tag.event": "tests/unit/harness/pipeline/test_failures.py",
+        "registry.webhook": "tests/unit/serve/test_webhooks.py",
         "registry.burn": "tests/unit/harness/pipeline/test_failures.py",
     }
     assert set(BEHIND) | set(elsewhere) == set(WRITE_POINTS)

@@ -28,10 +28,12 @@ from harness.core.records import (
     MetricInfo,
     ParityRecord,
     PlanRecord,
+    PromptContract,
     Prompting,
     RegistryRecord,
     RunJob,
     Score,
+    Shadow,
     Subject,
     TrainSummary,
     Version,
@@ -147,14 +149,17 @@ def registry_record(moves: int) -> RegistryRecord:
     versions = [
         Version(
             version=number, run_id="r-1", adapter_sha256=ADAPTER, base_sha256=BASE, base_path="/bases/tiny",
-            verdict="SHIP", plan_id="p-1", created=WHEN,
+            verdict="SHIP", plan_id="p-1", created=WHEN, rank=8, removed=WHEN, contract=PromptContract(stop=["</s>"]),
         )
         for number in range(1, moves + 1)
     ]  # fmt: skip
     history = [
-        AliasMove(seq=number, alias="prod", before=number - 1 or None, after=number, who="ann", why="better", at=WHEN)
+        AliasMove(
+            seq=number, alias="prod", before=number - 1 or None, after=number, who="ann", why="better", at=WHEN,
+            kind="weights", weights_before={number: 1}, weights_after={number: 90, 7: 10}, shadow=Shadow(version=7),
+        )
         for number in range(1, moves + 1)
-    ]
+    ]  # fmt: skip
     return RegistryRecord(name="aac", seq=moves, versions=versions, aliases={"prod": moves}, history=history)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
 
 from serve import registry
+from tests.unit.harness.conftest import TEMPLATE
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def test_best_is_what_the_newest_report_of_the_name_chose(desk, shipped):
 
 
 def test_promoting_twice_adds_nothing(desk, shipped):
-    desk.ratchet("promote", shipped, "--as", "desk@canary")
+    desk.ratchet("promote", shipped, "--as", "desk@canary", "--judged-for", "desk@prod")
     before = registry.read(desk.lab, "desk")
     desk.ratchet("promote", shipped, "--as", "desk@canary", "--force", "--reason", "again")
     assert registry.read(desk.lab, "desk") == before
@@ -133,6 +135,70 @@ def test_the_second_round_must_beat_the_first_and_takes_its_place(desk):
     assert desk.ratchet("report", "third.yaml").code == 0
     assert desk.ratchet("promote", new, "--as", "desk@prod").out.strip() == f"desk@prod -> v2 = {new} (it served v1)"
     assert aliases(desk) == {"prod": 2}
+
+
+def test_a_verdict_holds_for_the_alias_that_it_was_made_for(desk, shipped):
+    """It says: better than what desk@prod serves. For another alias that must still be so, and be said."""
+    refused = desk.ratchet("promote", shipped, "--as", "desk@canary")
+    assert f"the verdict of {shipped} was made for desk@prod, not for desk@canary" in refused.error
+    assert "--judged-for desk@prod" in refused.error
+    wrong = desk.ratchet("promote", shipped, "--as", "desk@canary", "--judged-for", "desk@beta")
+    assert "was made for desk@prod, not for desk@beta" in wrong.error
+    assert aliases(desk) == {}
+    done = desk.ratchet("promote", shipped, "--as", "desk@canary", "--judged-for", "desk")
+    assert done.out.strip() == f"desk@canary -> v1 = {shipped}"
+    plan_id = desk.resolve().plan.plan_id
+    why = registry.read(desk.lab, "desk").history[-1].why
+    assert why == f"verdict SHIP in plan {plan_id}, judged for desk@prod"
+
+
+def test_an_unset_alias_does_not_make_a_stale_verdict_fresh(desk, shipped):
+    run_id, _ = second(desk)
+    assert desk.ratchet("promote", shipped, "--as", "desk@prod").code == 0
+    refused = desk.ratchet("promote", run_id, "--as", "desk@canary", "--judged-for", "desk@prod")
+    assert f"the verdict of {run_id} is stale" in refused.error
+
+
+def test_an_alias_that_serves_something_else_needs_its_own_verdict(desk, shipped):
+    run_id, _ = second(desk)
+    desk.ratchet("promote", run_id, "--as", "desk@canary", "--force", "--reason", "x")
+    refused = desk.ratchet("promote", shipped, "--as", "desk@canary", "--judged-for", "desk@prod")
+    assert "is stale: desk@canary serves another adapter" in refused.error
+
+
+def test_the_gate_may_name_another_alias(desk):
+    desk.spec(gate__incumbent="desk@beta")
+    run_id = desk.evaluated().plan.runs[0].run_id
+    assert desk.ratchet("report", "spec.yaml").code == 0
+    assert "was made for desk@beta" in desk.ratchet("promote", run_id, "--as", "desk@prod").error
+    assert desk.ratchet("promote", run_id, "--as", "desk@beta").code == 0
+
+
+def test_a_version_carries_its_prompt_contract(desk):
+    desk.evalset("mini", system="Answer with one word.", sampling={"temperature": 0.0, "max_tokens": 9, "stop": ["\n"]})
+    desk.spec(train__max_length=96)
+    run_id = desk.evaluated().plan.runs[0].run_id
+    desk.ratchet("report", "spec.yaml")
+    assert desk.ratchet("promote", run_id, "--as", "desk@prod").code == 0
+    contract = registry.read(desk.lab, "desk").versions[0].contract
+    assert contract.system_prompts == {"mini": "Answer with one word."}
+    assert contract.chat_template == TEMPLATE
+    assert contract.chat_template_sha256 == hashlib.sha256(TEMPLATE.encode()).hexdigest()
+    assert (contract.template, contract.trained_tokens, contract.context_tokens) == ("chat", 96, 128)
+    assert contract.stop == ["\n", "</s>"]
+    assert contract.sampling == {"mini": {"temperature": 0.0, "max_tokens": 9, "stop": ["\n"]}}
+    shown = desk.ratchet("registry", "show", "desk").out
+    assert "system prompt (mini): Answer with one word." in shown
+    assert "tokens: trained up to 96, evaluated up to 128" in shown
+    assert json.loads(desk.ratchet("registry", "show", "desk@v1", "--format", "json").out)["versions"][0]["contract"]
+
+
+def test_a_damaged_run_is_not_promoted(desk, shipped):
+    weights = desk.lab.runs / shipped / "adapter" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    refused = desk.ratchet("promote", shipped, "--as", "desk@prod", "--force", "--reason", "x")
+    assert "is no whole safetensors file" in refused.error
+    assert aliases(desk) == {}
 
 
 def test_rollback_goes_back_and_says_what_it_served(desk, shipped):
