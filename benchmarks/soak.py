@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,9 @@ def main() -> None:
 def measure(base: Path, plan: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="ratchet-soak-") as folder:
         lab = Lab(Path(folder) / "lab")
-        told = make(Path(folder), base)
+        seeds = [*(seed for seeds in NAMES.values() for seed in seeds), *CANDIDATES, TORN]
+        say(f"making {len(seeds)} adapters and their answers")
+        told = make_answers(Path(folder), base, seeds, PROBES, TOKENS)
         spec = EngineSpec(
             *(str(base), BASE_NAME, BASE_SHA256),
             dtype="float32",
@@ -91,19 +94,17 @@ def measure(base: Path, plan: dict[str, Any]) -> dict[str, Any]:
     return result(world, seconds, events.growth(world, began, ended, WARM_UP_S), engine)
 
 
-def make(folder: Path, base: Path) -> dict[str, Any]:
-    """Adapters, and what each must answer."""
-    seeds = [seed for seeds in NAMES.values() for seed in seeds] + [*CANDIDATES, TORN]
+def make_answers(folder: Path, base: Path, seeds: Sequence[int], probes: int, tokens: int) -> dict[str, Any]:
+    """Adapters in `folder/adapters`, one per seed; {"probes": [question], "answers": {adapter: [text per probe]}}."""
     job = {
         "base": str(base),
         "folder": str(folder / "adapters"),
         "adapters": {adapter(seed): seed for seed in seeds},
         "candidates": [f"{question} {thing}" for question in ASKED for thing in THINGS],
-        "probes": PROBES,
-        "tokens": TOKENS,
+        "probes": probes,
+        "tokens": tokens,
     }
     (folder / "job.json").write_text(json.dumps(job))
-    say(f"making {len(seeds)} adapters and their answers")
     child = [sys.executable, "-m", "benchmarks.soak_models", str(folder / "job.json")]
     done = subprocess.run(child, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:

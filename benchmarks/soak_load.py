@@ -49,6 +49,8 @@ class Board:
     moves: dict[str, Moves]  # "support@prod" -> …
     candidates: dict[str, str] = field(default_factory=dict)  # offered now: name -> adapter
     waiting: Counter[str] = field(default_factory=Counter)  # requests by model that have no first byte yet
+    header: str = "x-ratchet-model"  # where the version stands in an answer's headers
+    named_in_body: bool = True  # False behind a router that puts the name asked for in its place
     outages: list[list[float]] = field(default_factory=list)  # [killed, ready again]
     counts: Counter[str] = field(default_factory=Counter)
     by_model: Counter[str] = field(default_factory=Counter)
@@ -101,7 +103,7 @@ def choose(board: Board, random_: random.Random) -> Question:
 
 def judge(board: Board, question: Question, heard: Heard, start: float) -> str | None:
     """None for a right answer, else what is wrong with it."""
-    if heard.named != heard.header:
+    if board.named_in_body and heard.named != heard.header:
         return f"the body names {heard.named}, the header {heard.header}"
     alias = question.asked if "@" in question.asked else f"{question.asked}@prod"
     if alias in board.moves:
@@ -109,12 +111,12 @@ def judge(board: Board, question: Question, heard: Heard, start: float) -> str |
         allowed = {f"{name}@v{number}" for number in board.moves[alias].allowed(start, heard.first_byte)}
     else:
         allowed = {question.asked}
-    if heard.named not in allowed:
-        return f"{question.asked} answered as {heard.named}, it meant {', '.join(sorted(allowed))}"
-    adapter = {**board.versions, **board.candidates, board.base: "base"}.get(heard.named, heard.named)
+    if heard.header not in allowed:
+        return f"{question.asked} answered as {heard.header}, it meant {', '.join(sorted(allowed))}"
+    adapter = {**board.versions, **board.candidates, board.base: "base"}.get(heard.header, heard.header)
     if heard.text != board.answers[adapter][question.probe]:
         said_by = [name for name, texts in board.answers.items() if texts[question.probe] == heard.text]
-        return f"{heard.named} said {heard.text!r}, which is {said_by[0] if said_by else 'nobody'}'s answer"
+        return f"{heard.header} said {heard.text!r}, which is {said_by[0] if said_by else 'nobody'}'s answer"
     return None
 
 
@@ -166,7 +168,7 @@ async def ask(board: Board, http: httpx.AsyncClient, question: Question, tokens:
         heard = Heard(response.status_code, first_byte=time.monotonic())
         if waits:
             board.waiting[waits.pop()] -= 1
-        heard.header = response.headers.get("x-ratchet-model", "")
+        heard.header = response.headers.get(board.header, "")
         heard.retry_after = response.headers.get("retry-after", "")
         if heard.status == 200 and question.stream:
             await _read_stream(response, heard)
