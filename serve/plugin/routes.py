@@ -9,8 +9,11 @@ from typing import Any
 
 import torch
 from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 from starlette.datastructures import State
+from starlette.exceptions import HTTPException
 
+from serve.plugin.call import Refused
 from serve.plugin.openapi import openapi
 from serve.plugin.scoring import score
 
@@ -22,12 +25,21 @@ class Routes:
     required_tasks: tuple[str, ...] | None = None
 
     def attach_router(self, app: FastAPI) -> None:
+        app.add_exception_handler(HTTPException, not_here)
         app.add_api_route("/ratchet/health", health, methods=["GET"])
         app.add_api_route("/ratchet/openapi.json", openapi, methods=["GET"], include_in_schema=False)
         app.add_api_route("/ratchet/score", score, methods=["POST"])
 
     async def init_state(self, engine_client: Any, state: State, args: Namespace) -> None:
         """Nothing to prepare: the routes read vLLM's own state."""
+
+
+async def not_here(request: Request, error: Exception) -> JSONResponse:
+    """The router's own 404 and 405 in OpenAI's shape. vLLM adds routes by what the model can do, such as embeddings."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    kind = "NotFoundError" if status == 404 else "BadRequestError"
+    message = f"{request.method} {request.url.path[:80]} is not here: the model of this engine does not offer it"
+    return JSONResponse(Refused(status, kind, message).body, status)
 
 
 async def health(request: Request) -> dict[str, Any]:

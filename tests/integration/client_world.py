@@ -16,7 +16,7 @@ import pytest
 from harness.core.fingerprint import folder_sha256
 from harness.core.paths import Lab
 from harness.core.records import Version, now
-from serve import registry
+from serve import keys, registry
 from serve.engine import Engine, EngineSpec, ensure
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,10 +70,21 @@ def served(folder: Path, extra: dict[str, Any]) -> Iterator[Served]:
         publish(lab, "support", run_id, folder / "adapters" / run_id)
     registry.move(lab, "support", "prod", 1, who="test", why="first")
     spec = EngineSpec(
-        str(BASE), "tiny", BASE_SHA256, dtype="float32", max_lora_rank=8, registry=lab.registry, extra=extra
+        *(str(BASE), "tiny", BASE_SHA256),
+        dtype="float32",
+        max_lora_rank=8,
+        registry=lab.registry,
+        keys=lab.keys / keys.KEYS,
+        extra=extra,
     )
     with ensure(lab, spec) as engine:
         yield Served(lab, engine)
+
+
+def make_key(lab: Lab, name: str, **settings: Any) -> str:
+    """A key for inference; its secret. From the first one on, keys are in force."""
+    fields = {"key_id": "", "secret_sha256": "", "created": "", "scopes": ["infer"], **settings}
+    return keys.create(lab.keys, keys.Key(name=name, **fields))[1]
 
 
 def other_clients(part: str) -> Path:
@@ -86,11 +97,17 @@ def other_clients(part: str) -> Path:
     return CLIENTS / part
 
 
-def said_by(command: list[str | Path], url: str, key: str, cwd: Path) -> dict[str, Any]:
-    """What a client's script prints as its last line: one JSON object. It knows the endpoint by environment only."""
+def run(command: list[str | Path], url: str, key: str, cwd: Path) -> str:
+    """What a client's script prints. It learns of the endpoint by its environment only."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    # LiteLLM would fetch its table of prices from the network at import
     environment = {**kept, "OPENAI_BASE_URL": url, "OPENAI_API_KEY": key, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return done.stdout
+
+
+def said_by(command: list[str | Path], url: str, key: str, cwd: Path) -> dict[str, Any]:
+    """The JSON object that a client's script prints as its last line."""
+    said: dict[str, Any] = json.loads(run(command, url, key, cwd).splitlines()[-1])
     return said

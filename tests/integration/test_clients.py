@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +16,7 @@ from typing import Any, Literal
 import httpx
 import openai
 import pytest
-from client_world import Served, other_clients, said_by, served
+from client_world import ROOT, Served, make_key, other_clients, run, said_by, served
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
@@ -48,7 +50,7 @@ def world(engines_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def key(world: Served) -> str:
-    return "unused"
+    return make_key(world.lab, "app")
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +175,9 @@ def test_json_schema_output(client: OpenAI) -> None:
 def test_models_are_listed(client: OpenAI) -> None:
     listed = {model.id: model for model in client.models.list()}
     assert "tiny" in listed
-    assert (listed["support@v1"].model_extra or {})["parent"] == "tiny", "it answered already, so it is loaded"
+    names = {"support", "support@prod", "support@v1", "support@v2"}
+    assert names <= set(listed)
+    assert {(listed[name].model_extra or {})["parent"] for name in names} == {"tiny"}
 
 
 def test_errors_are_the_clients_own_classes(client: OpenAI) -> None:
@@ -185,15 +189,36 @@ def test_errors_are_the_clients_own_classes(client: OpenAI) -> None:
         ask(client, temperature=-1)
     assert bad.value.status_code == 400
     assert "temperature" in bad.value.message
-    with pytest.raises(openai.BadRequestError, match="model"):
+    with pytest.raises(openai.BadRequestError, match="model must be a string"):
         ask(client, model=7)
 
 
+def test_keys_and_limits_are_the_clients_own_classes(world: Served, client: OpenAI) -> None:
+    for wrong in ("wrong", "rk-" + "x" * 43):
+        with pytest.raises(openai.AuthenticationError) as unknown:
+            ask(client.with_options(api_key=wrong))
+        assert unknown.value.status_code == 401
+        assert wrong not in unknown.value.message
+    with pytest.raises(openai.NotFoundError):
+        ask(client.with_options(api_key=make_key(world.lab, "elsewhere", models=["other@*"])))
+    with pytest.raises(openai.PermissionDeniedError):
+        ask(client.with_options(api_key=make_key(world.lab, "rater", scopes=["feedback"])))
+    slow = client.with_options(api_key=make_key(world.lab, "slow", requests_per_minute=1))
+    ask(slow)
+    with pytest.raises(openai.RateLimitError) as limited:
+        ask(slow)
+    headers = limited.value.response.headers
+    assert 0 < float(headers["retry-after"]) <= 60
+    assert headers["x-ratelimit-limit-requests"] == "1"
+    with pytest.raises(openai.BadRequestError) as many:
+        ask(client, n=1000)
+    assert many.value.param == "n"
+
+
 def test_a_model_without_embeddings_says_so(client: OpenAI) -> None:
-    with pytest.raises((openai.NotFoundError, openai.BadRequestError)) as refused:
+    with pytest.raises(openai.NotFoundError) as refused:
         client.embeddings.create(model="tiny", input="the dog")
-    assert isinstance(refused.value.body, dict), "OpenAI's error object, not a bare page"
-    assert refused.value.message
+    assert "/v1/embeddings is not here" in refused.value.message
 
 
 def test_async_client(world: Served, key: str, text: str) -> None:
@@ -231,7 +256,7 @@ def test_python_clients_of_others(world: Served, key: str, plain: dict[str, Any]
     assert said["stream"]["chunks"] > 2
     assert said["tool"]["name"] == "pick"
     assert said["tool"]["arguments"]["colour"] in COLOURS
-    assert said["embeddings"]["status"] in (400, 404)
+    assert said["embeddings"]["status"] == 404
     if name == "litellm":
         assert said["together"] == [text] * 4
     else:
@@ -248,7 +273,32 @@ def _agrees(said: dict[str, Any], plain: dict[str, Any]) -> None:
         usage = said[where]["usage"]
         assert (usage.get("completion_tokens") or usage.get("output_tokens")) == plain["usage"]["completion_tokens"]
     assert said["structured"]["colour"] in COLOURS
-    for what, kind, status in (("unknown", "NotFoundError", 404), ("bad", "BadRequestError", 400)):
+    wrong = [
+        ("unknown", "NotFoundError", 404),
+        ("bad", "BadRequestError", 400),
+        ("wrong_key", "AuthenticationError", 401),
+    ]
+    for what, kind, status in wrong:
         assert kind in said[what]["kind"]
         assert said[what]["status"] == status
     assert "nobody" in said["unknown"]["message"]
+
+
+def snippets(language: str) -> list[str]:
+    """The code that docs/serving.md shows."""
+    page = (ROOT / "docs" / "serving.md").read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+def test_the_pages_snippets_run(world: Served, key: str, tmp_path: Path) -> None:
+    """What docs/serving.md shows works as it stands, and names the version that answered."""
+    (tmp_path / "node_modules").symlink_to(other_clients("js") / "node_modules")
+    shown = [*snippets("python"), *snippets("js")]
+    assert len(shown) == 4
+    for number, code in enumerate(shown):
+        script = tmp_path / f"{number}.{'mjs' if code.startswith('import OpenAI') else 'py'}"
+        script.write_text(code)
+        ours = "from openai import OpenAI" in code
+        python = sys.executable if ours else other_clients("bin") / "python"
+        printed = run(["node" if script.suffix == ".mjs" else python, script], world.url, key, tmp_path)
+        assert "support@v1" in printed, printed
