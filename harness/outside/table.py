@@ -25,6 +25,8 @@ def read_table(path: Path, cluster: str | None) -> Results:
     rows = {f"{path}:{line}": row for line, row in raw_rows(path, finite=False)}
     grouped = cluster or (CLUSTER if any(CLUSTER in row for row in rows.values()) else None)
     apart = {"id", SPLIT, CLUSTER, (cluster or "").partition(".")[0]}
+    if not rows:
+        raise InputError(f"{path} is empty: no column holds scores", 'write lines such as {"id": "q1", "score": 1}')
     metrics = _metrics(rows, apart)
     scores: dict[str, dict[str, Observed]] = {metric: {} for metric in metrics}
     seen: dict[str, str] = {}
@@ -44,7 +46,7 @@ def _metrics(rows: dict[str, Row], apart: set[str]) -> list[str]:
     columns = {name: None for row in rows.values() for name in row if name not in apart}
     found = [name for name in columns if any(isinstance(_read(row.get(name)), float) for row in rows.values())]
     if not found:
-        where = next(iter(rows), "").rpartition(":")[0] or "the table"
+        where = next(iter(rows)).rpartition(":")[0]
         raise InputError(f"{where}: no column holds scores", 'write lines such as {"id": "q1", "score": 1}')
     return found
 

@@ -109,15 +109,17 @@ def _next_steps(result: Result, console: Console) -> None:
 def status(found: dict[str, Any]) -> None:
     console = results_console()
     if not found["plans"]:
-        console.print(
-            f"{found['lab']}: nothing yet. Start with: ratchet run experiments/quickstart.yaml", soft_wrap=True
-        )
+        _nothing_yet(found, console)
     for one in found["plans"]:
         _plan_runs(one)
     for engine in found["engines"]:
         console.print(f"engine {engine['engine_id']} {engine['state']} at {engine['url']}", soft_wrap=True)
     if found["campaigns"]:
         campaigns(found["campaigns"])
+
+
+def _nothing_yet(found: dict[str, Any], console: Console) -> None:
+    console.print(f"{found['lab']}: nothing yet. Start with: ratchet run experiments/quickstart.yaml", soft_wrap=True)
 
 
 def _plan_runs(one: dict[str, Any]) -> None:
@@ -138,22 +140,38 @@ def inventory(found: dict[str, Any]) -> None:
         (one["plan_id"], one["name"], one["created"], f"{one['finished']} of {len(one['runs'])}", _verdict(one))
         for one in found["plans"]
     ]
-    _print("plans", ("plan", "name", "made", "runs finished", "verdict"), plans)
-    runs = []
-    for run in found["runs"]:
-        loss = "" if run["final_loss"] is None else f"{run['final_loss']:.3f}"
-        figures = (str(run["rank"]), f"{run['trainable_parameters']:,}", loss, f"{run['seconds']:.0f}")
-        runs.append((run["run_id"], run["label"], run["method"], *figures))
-    _print("runs", ("run", "settings", "method", "rank", "trainable", "loss", "seconds"), runs)
-    versions = []
-    for version in found["versions"]:
-        verdict = "forced: " + version["forced"] if version["forced"] else version["verdict"] or "-"
-        aliases = ", ".join(version["aliases"])
-        versions.append((version["version"], version["run_id"], verdict, aliases, version["created"]))
-    _print("versions", ("version", "run", "verdict", "aliases", "created"), versions)
+    tables = (
+        ("plans", ("plan", "name", "made", "runs finished", "verdict"), plans),
+        ("runs", ("run", "settings", "method", "rank", "trainable", "loss", "seconds"), _run_cells(found["runs"])),
+        ("versions", ("version", "run", "verdict", "aliases", "created"), _version_cells(found["versions"])),
+    )
+    if not any(rows for _, _, rows in tables):
+        _nothing_yet(found, console)
+    for title, head, rows in tables:
+        if rows:
+            _print(title, head, rows)
+            console.print()
     if found["campaigns"]:
         campaigns(found["campaigns"])
     console.print(f"{found['evals']} evaluations stored; ask them with: ratchet sql", soft_wrap=True)
+
+
+def _run_cells(runs: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    rows = []
+    for run in runs:
+        loss = "" if run["final_loss"] is None else f"{run['final_loss']:.3f}"
+        figures = (str(run["rank"]), f"{run['trainable_parameters']:,}", loss, f"{run['seconds']:.0f}")
+        rows.append((run["run_id"], run["label"], run["method"], *figures))
+    return rows
+
+
+def _version_cells(versions: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    rows = []
+    for version in versions:
+        verdict = "forced: " + version["forced"] if version["forced"] else version["verdict"] or "-"
+        aliases = ", ".join(version["aliases"])
+        rows.append((version["version"], version["run_id"], verdict, aliases, version["created"]))
+    return rows
 
 
 def one(found: dict[str, Any]) -> None:

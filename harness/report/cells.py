@@ -122,7 +122,9 @@ def sides_cells(candidate: CandidateReport) -> tuple[Cells, Sequence[Cells]]:
     for one in found:
         values = (one.candidate_mean, one.against_mean)
         sides = [NONE, NONE] if None in values else figures(*(value or 0.0 for value in values))
-        rows.append((one.metric, *sides, _difference(one), str(one.paired), _left_out(one)))
+        names = {"candidate": one.candidate, "comparator": one.against}
+        left = {names.get(who, who): count for who, count in one.left_out.items()}
+        rows.append((one.metric, *sides, _difference(one), str(one.paired), _without(left)))
     against = found[0].against if found else "comparator"
     return ("metric", candidate.candidate, against, "difference", "items", "not paired"), rows
 
@@ -171,7 +173,11 @@ def _comparison_row(one: Comparison) -> Cells:
 
 
 def _left_out(one: Comparison) -> str:
-    return ", ".join(f"{count} without {who}" for who, count in one.left_out.items()) or NONE
+    return _without(one.left_out)
+
+
+def _without(left_out: dict[str, int]) -> str:
+    return ", ".join(f"{count} without {who}" for who, count in left_out.items()) or NONE
 
 
 def board_cells(board: Board) -> list[Cells]:
