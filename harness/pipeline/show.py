@@ -157,7 +157,7 @@ def inventory(found: dict[str, Any]) -> None:
 
 
 def _run_cells(runs: list[dict[str, Any]]) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for run in runs:
         loss = "" if run["final_loss"] is None else f"{run['final_loss']:.3f}"
         figures = (str(run["rank"]), f"{run['trainable_parameters']:,}", loss, f"{run['seconds']:.0f}")
@@ -166,7 +166,7 @@ def _run_cells(runs: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 
 def _version_cells(versions: list[dict[str, Any]]) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for version in versions:
         verdict = "forced: " + version["forced"] if version["forced"] else version["verdict"] or "-"
         aliases = ", ".join(version["aliases"])
