@@ -62,6 +62,13 @@ def _pair_of(prompt: str, completion: str) -> Callable[[Row], Row]:
     }
 
 
+def _labelled(row: Row) -> Row:
+    """KTO's rows: an answer with whether it was wanted."""
+    if not isinstance(row["label"], bool):
+        raise ValueError("column 'label' must be true or false")
+    return _pair_of("prompt", "completion")(row) | {"label": row["label"]}
+
+
 def _alpaca(row: Row) -> Row:
     context = row.get("input") or ""
     instruction = f"{row['instruction']}\n\n{context}" if context else row["instruction"]
@@ -96,6 +103,7 @@ def _marked_text(row: Row) -> Row:
 # Name -> (columns that tell it, reader). The first whose columns are all there is taken.
 FORMATS: dict[str, tuple[tuple[str, ...], Callable[[Row], Row]]] = {
     "preference": (("prompt", "chosen", "rejected"), _preference),
+    "labelled": (("prompt", "completion", "label"), _labelled),
     "prompt_completion": (("prompt", "completion"), _pair_of("prompt", "completion")),
     "messages": (("messages",), _messages),
     "alpaca": (("instruction", "output"), _alpaca),

@@ -3,6 +3,7 @@
 import sys
 
 from harness.cli import (  # in the order of --help
+    capture,
     evalsets,
     experiment,
     failures,
@@ -19,6 +20,7 @@ from harness.cli.common import app, one_line
 
 __all__ = [
     "app",
+    "capture",
     "evalsets",
     "experiment",
     "failures",

@@ -29,6 +29,11 @@ WRITE_POINTS = (
     "campaign.record",  # campaign.json, after its pairs
     "vote.event",  # one vote in its journal
     "tag.event",  # one tag in its journal
+    "capture.event",  # captured calls in a segment of lab/requests
+    "feedback.event",  # an app's feedback in a segment of lab/requests
+    "usage.event",  # what keys used since the last time, in a segment of lab/requests
+    "capture.rewrite",  # a segment of lab/requests without the user who is erased
+    "capture.audit",  # who erased or exported captured calls, and when
 )
 
 

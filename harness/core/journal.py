@@ -6,11 +6,13 @@ A torn last line (power cut, full disk) is never appended to: every writer start
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +22,23 @@ from harness.core.paths import disk_errors, sync_folder
 
 
 class Journal:
-    """One writer's segment `<folder>/<stem>-<time>-<random>.jsonl`, made at the first append."""
+    """One writer's segment `<folder>/<stem>-<time>-<random>.jsonl`, made at the first append.
 
-    def __init__(self, folder: Path, stem: str, point: str | None = None) -> None:
+    `mode` is what open(2) takes: 0o600 for what only its owner may read.
+    """
+
+    def __init__(self, folder: Path, stem: str, point: str | None = None, mode: int = 0o644) -> None:
         self.path = folder / f"{stem}-{time.time_ns():020d}-{secrets.token_hex(3)}.jsonl"
-        self._point = point
+        self._point, self._mode = point, mode
         self._descriptor: int | None = None
 
     def append(self, event: dict[str, Any]) -> None:
         """Put one event on disk; when this returns it survives a crash. Raises LabError, and then nothing was added."""
-        line = json.dumps(event, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        self.append_all([event])
+
+    def append_all(self, events: Iterable[dict[str, Any]]) -> None:
+        """`append` of several events with one fsync: all of them or, where LabError is raised, none."""
+        line = b"".join(json.dumps(event, ensure_ascii=False, allow_nan=False).encode() + b"\n" for event in events)
         with disk_errors(self.path):
             descriptor = self._open()
             end = os.lseek(descriptor, 0, os.SEEK_END)
@@ -43,6 +52,18 @@ class Journal:
             except OSError:
                 os.ftruncate(descriptor, end)
                 raise
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[bool]:
+        """A lock on the segment, so that nobody rewrites it meanwhile. False where somebody did, or removed it, before:
+        what is appended then would be lost, so start another Journal."""
+        with disk_errors(self.path):
+            descriptor = self._open()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            yield is_at(self.path, descriptor)
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
         if self._descriptor is not None:
@@ -58,9 +79,19 @@ class Journal:
     def _open(self) -> int:
         if self._descriptor is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o644)
+            self._descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, self._mode)
             sync_folder(self.path.parent)  # a vote on disk in a file without a name would be lost
         return self._descriptor
+
+
+def is_at(path: Path, descriptor: int) -> bool:
+    """Whether `path` still names the open file, not another that was renamed there."""
+    try:
+        there = os.stat(path)
+    except FileNotFoundError:
+        return False
+    mine = os.fstat(descriptor)
+    return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
 
 
 def segments(folder: Path, stem: str) -> list[Path]:

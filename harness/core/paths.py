@@ -78,6 +78,11 @@ class Lab:
         return self.root / "campaigns"
 
     @property
+    def requests(self) -> Path:
+        """Captured calls, feedback and usage, as journal segments (harness.core.traffic)."""
+        return self.root / "requests"
+
+    @property
     def reports(self) -> Path:
         return self.root / "reports"
 

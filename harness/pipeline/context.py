@@ -146,6 +146,11 @@ def dataset_refs(train: Train) -> list[DataRef]:
     refs = [inspect(Path(entry.path).absolute(), entry.format, entry.split) for entry in train.dataset]
     wanted = train.method.type == "dpo"
     for ref in refs:
+        if ref.format == "labelled":
+            raise InputError(
+                f"{ref.path}: rows with a label say which answers were not wanted; {train.method.type} would learn them",
+                "make sft or pairs of the same feedback: ratchet capture export OUT --as sft|pairs",
+            )
         if (ref.format == "preference") != wanted:
             needs = "prompt, chosen and rejected" if wanted else "a prompt and a completion"
             raise InputError(

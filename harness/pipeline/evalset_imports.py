@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.captured import corrected
+from harness.captured import load as load_traffic
 from harness.core.errors import InputError
 from harness.data import OVERFLOW, csv_rows, normalised, raw_rows, turns_of
 from harness.evalset.write import create, definition_text, free_folder, item_lines, split_by_hash
@@ -161,9 +163,13 @@ def _openai_evals(source: Path, settings: Settings, left_out: list[str]) -> list
 
 
 def _captured(source: Path, settings: Settings, left_out: list[str]) -> list[Row]:
-    """Rows {messages, answer, corrected, id}: what a person corrected is gold, and what was answered then is wrong."""
+    """Rows {messages, answer, corrected, id}: what a person corrected is gold, and what was answered then is wrong.
+
+    A folder is a lab's `requests/`: captured calls with the edits that apps sent as feedback.
+    """
     items, uncorrected = [], 0
-    for number, row in raw_rows(source):
+    rows = enumerate(corrected(load_traffic(source)), 1) if source.is_dir() else raw_rows(source)
+    for number, row in rows:
         turns = row.get("messages") or row.get("prompt")
         try:
             turns_of(turns, "user")

@@ -24,6 +24,7 @@ from harness.core.paths import Lab, disk_errors, read_json
 from harness.core.rating import CampaignRecord, Pair, Vote, read_act
 from harness.core.records import AdapterRecord, EvalRecord, ParityRecord, PlanRecord, RegistryRecord
 from harness.store import rows as to_rows
+from harness.store import traffic
 from harness.store.bulk import columns_of_tables, insert_items, insert_rows, insert_steps, whole_lines
 from harness.store.lineage import rated_pairs
 from harness.store.rows import Rows
@@ -42,19 +43,19 @@ class Ingest:
         self.problems: list[RatchetError] = []
         self._columns = columns_of_tables(connection)
         known = connection.execute("SELECT source, bytes, sha256 FROM ingested").fetchall()
-        self._known: dict[str, tuple[int, str | None]] = {source: (size, sha256) for source, size, sha256 in known}
+        self.known: dict[str, tuple[int, str | None]] = {source: (size, sha256) for source, size, sha256 in known}
 
     def run(self) -> int:
         """Take in what is new; returns how many sources. A damaged one is left out and its error kept in `problems`."""
         taken = 0
         for kind in KINDS:
             for path in sorted(self.lab.root.glob(kind.pattern)):
-                taken += self._attempt(self._take_record, kind, path)
+                taken += self.attempt(self._take_record, kind, path)
         for growing in GROWING:
             for path in sorted(self.lab.campaigns.glob(f"*/{growing.stem}-*.jsonl")):
                 if (path.parent / "campaign.json").exists():
-                    taken += self._attempt(self._take_events, growing, path)
-        return taken
+                    taken += self.attempt(self._take_events, growing, path)
+        return taken + self.attempt(traffic.take_all, self)
 
     def insert(self, table: str, rows: list[dict[str, Any]]) -> None:
         insert_rows(self.connection, table, self._columns[table], rows)
@@ -63,25 +64,25 @@ class Ingest:
         """The whole lines of a journal, as a file to read inside the `with`."""
         return whole_lines(journal, self.lab.store / "scratch")
 
-    def _source(self, path: Path) -> str:
+    def source(self, path: Path) -> str:
         return path.relative_to(self.lab.root).as_posix()
 
-    def _attempt(self, take: Callable[..., bool], *arguments: Any) -> bool:
+    def attempt(self, take: Callable[..., int], *arguments: Any) -> int:
         """One damaged source must not hide the results of all the others."""
         try:
             return take(*arguments)
         except RatchetError as error:
             self.problems.append(error)
-            return False
+            return 0
 
     def _take_record(self, kind: Kind, path: Path) -> bool:
         # Hashed before it is read: when it changes in between, the next ingest finds another hash and reads it again.
         size, sha256 = path.stat().st_size, file_sha256(path)
-        seen = self._known.get(self._source(path))
+        seen = self.known.get(self.source(path))
         if seen and seen[1] == sha256:
             return False
         name = path.stem if kind.named_by_file else path.parent.name
-        with self._transaction(path):
+        with self.transaction(path):
             if seen:
                 for table in kind.tables:
                     self.connection.execute(f"DELETE FROM {table} WHERE {kind.key} = ?", [name])  # noqa: S608  from KINDS
@@ -90,31 +91,31 @@ class Ingest:
                 if wrong:
                     raise LabError(f"{path} describes {wrong[0]!r}, not {name!r}", "move it back to where it was made")
                 self.insert(table, [row | {kind.key: name} for row in found])
-            self._remember(path, size, sha256)
+            self.remember(path, size, sha256)
         return True
 
     def _take_events(self, growing: Growing, path: Path) -> bool:
-        offset, _ = self._known.get(self._source(path), (0, None))
+        offset, _ = self.known.get(self.source(path), (0, None))
         if path.stat().st_size < offset:
             raise LabError(f"{path} is shorter than when it was read", "restore it; `ratchet reindex` accepts the loss")
         events = list(read_segment(path, offset))
         if not events:
             return False
-        with self._transaction(path):
-            source = self._source(path)
+        with self.transaction(path):
+            source = self.source(path)
             rows = [growing.row(event, path) | {"position": end, "source": source} for event, end in events]
             self.insert(growing.table, rows)
-            self._remember(path, events[-1][1])
+            self.remember(path, events[-1][1])
         return True
 
-    def _remember(self, path: Path, size: int, sha256: str | None = None) -> None:
+    def remember(self, path: Path, size: int, sha256: str | None = None) -> None:
         """Note in the open transaction how far `path` was read."""
-        source = self._source(path)
+        source = self.source(path)
         self.connection.execute("DELETE FROM ingested WHERE source = ?", [source])
         self.connection.execute("INSERT INTO ingested VALUES (?, ?, ?)", [source, size, sha256])
 
     @contextlib.contextmanager
-    def _transaction(self, path: Path) -> Iterator[None]:
+    def transaction(self, path: Path) -> Iterator[None]:
         """Commit what the body did, or nothing. LabError when `path` or a journal beside it is damaged."""
         self.connection.begin()
         try:

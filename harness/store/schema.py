@@ -205,8 +205,46 @@ COMMENT ON COLUMN alias_moves.weights_after IS 'version -> weight, where several
 COMMENT ON COLUMN alias_moves.shadow IS 'the version that answers too from then on, unseen; NULL: none';
 """
 
+# Captured calls, feedback and usage: rows of segments that may be rewritten, so each names its source.
+TRAFFIC = """
+CREATE TABLE requests (
+    source VARCHAR, position BIGINT, erased BOOLEAN, "at" VARCHAR, request_id VARCHAR, completion_id VARCHAR,
+    key_id VARCHAR, user_id VARCHAR, endpoint VARCHAR, alias VARCHAR, model VARCHAR, prompt VARCHAR, answer VARCHAR,
+    answers VARCHAR[], tool_calls JSON, decoding JSON, finish_reason VARCHAR, prompt_tokens BIGINT,
+    completion_tokens BIGINT, ttft_s DOUBLE, latency_s DOUBLE, "left" BOOLEAN, redacted JSON);
+COMMENT ON TABLE requests IS 'captured calls, redacted; erased: somebody had it taken out, and only its count stayed';
+COMMENT ON COLUMN requests.prompt IS 'JSON: chat turns, a text, or token ids';
+COMMENT ON COLUMN requests.model IS 'the version that answered';
+
+CREATE TABLE feedback_events (
+    source VARCHAR, position BIGINT, erased BOOLEAN, "at" VARCHAR, feedback_id VARCHAR, key_id VARCHAR,
+    user_id VARCHAR, about VARCHAR, completion_id VARCHAR, rejected_id VARCHAR, thumb VARCHAR, edited VARCHAR,
+    reason VARCHAR);
+COMMENT ON TABLE feedback_events IS 'everything that apps said of answers; see the view feedback for what counts';
+
+CREATE TABLE usage_events (
+    source VARCHAR, position BIGINT, day VARCHAR, key_id VARCHAR, model VARCHAR, requests BIGINT, errors BIGINT,
+    prompt_tokens BIGINT, completion_tokens BIGINT);
+COMMENT ON TABLE usage_events IS 'what keys used, as differences to be added up; see the view usage';
+
+CREATE VIEW feedback AS
+SELECT f.* EXCLUDE (source, position, erased), r.model, r.alias, r.completion_id IS NOT NULL AS matched
+FROM (SELECT * FROM feedback_events WHERE NOT erased
+      QUALIFY row_number() OVER (PARTITION BY feedback_id ORDER BY "at" DESC, source DESC, position DESC) = 1) f
+LEFT JOIN (SELECT completion_id, any_value(model) AS model, any_value(alias) AS alias
+           FROM requests WHERE NOT erased AND completion_id IS NOT NULL GROUP BY completion_id) r
+ON r.completion_id = f.completion_id;
+COMMENT ON VIEW feedback IS 'the last thing each user said of each answer; matched: the answer was captured';
+
+CREATE VIEW usage AS
+SELECT day, key_id, model, sum(requests)::BIGINT AS requests, sum(errors)::BIGINT AS errors,
+       sum(prompt_tokens)::BIGINT AS prompt_tokens, sum(completion_tokens)::BIGINT AS completion_tokens
+FROM usage_events GROUP BY day, key_id, model;
+COMMENT ON VIEW usage IS 'requests and tokens per day, key and model';
+"""
+
 # Only ever added to: the number of a migration is its place, counted from 1.
-MIGRATIONS = (TABLES, VIEWS, RICHER, RATING, WEIGHTS)
+MIGRATIONS = (TABLES, VIEWS, RICHER, RATING, WEIGHTS, TRAFFIC)
 
 
 def open_build(path: Path) -> duckdb.DuckDBPyConnection:

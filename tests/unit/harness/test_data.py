@@ -14,6 +14,7 @@ USER, BOT = {"role": "user", "content": "q"}, {"role": "assistant", "content": "
 SFT = {"prompt": [USER], "completion": [BOT]}
 GOOD = {
     "preference": ({"prompt": "q", "chosen": "a", "rejected": "b"}, None),
+    "labelled": ({"prompt": "q", "completion": "a", "label": True}, SFT | {"label": True}),
     "prompt_completion": ({"prompt": "q", "completion": "a"}, SFT),
     "messages": ({"messages": [USER, BOT]}, SFT),
     "alpaca": ({"instruction": "q", "input": "", "output": "a"}, SFT),
