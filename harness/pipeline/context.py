@@ -148,7 +148,7 @@ def dataset_refs(train: Train) -> list[DataRef]:
     for ref in refs:
         if ref.format == "labelled":
             raise InputError(
-                f"{ref.path}: rows with a label say which answers were not wanted; {train.method.type} would learn them",
+                f"{ref.path}: rows with a label hold answers that nobody wanted; {train.method.type} would learn them",
                 "make sft or pairs of the same feedback: ratchet capture export OUT --as sft|pairs",
             )
         if (ref.format == "preference") != wanted:

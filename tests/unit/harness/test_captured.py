@@ -1,4 +1,4 @@
-"""From what apps sent to what trains, through the command line: export, import, contamination, forgetting, the store."""
+"""From what apps sent to what trains, through the command line: export, contamination, forgetting, the store."""
 
 from __future__ import annotations
 
@@ -30,7 +30,12 @@ class App:
         name = f"chatcmpl-{next(self._numbers)}"
         turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         body = {"messages": turns, "user": user}
-        one = call(**({"body": body, "answer": answer if isinstance(answer, list) else [answer], "completion_id": name} | changes))
+        one = call(
+            **(
+                {"body": body, "answer": answer if isinstance(answer, list) else [answer], "completion_id": name}
+                | changes
+            )
+        )
         capture, usage = Capture(self.folder), Usage(self.folder)
         capture.wants_text(one)
         for watcher in (capture, usage):
@@ -192,7 +197,7 @@ def test_rows_with_labels_are_not_learned_by_sft(desk, app):
     app.says(completion_id=app.asks("a", "very bad"), thumb="down")
     ok(desk, "capture", "export", "kto.jsonl", "--as", "kto")
     desk.spec(train__dataset="kto.jsonl")
-    assert "rows with a label say which answers were not wanted" in desk.ratchet("check", "spec.yaml").error
+    assert "rows with a label hold answers that nobody wanted" in desk.ratchet("check", "spec.yaml").error
 
 
 def test_ls_and_stats(desk, app):

@@ -145,7 +145,9 @@ def test_files_that_cannot_be_read(tmp_path: Path):
 
 
 def test_an_unknown_format_lists_the_known_ones(tmp_path: Path):
-    with pytest.raises(InputError, match=r"format 'sharegpt' is unknown. use one of preference, prompt_completion"):
+    with pytest.raises(
+        InputError, match=r"format 'sharegpt' is unknown. use one of preference, labelled, prompt_completion"
+    ):
         inspect(write(tmp_path, {"prompt": "q", "completion": "a"}), format="sharegpt")
 
 

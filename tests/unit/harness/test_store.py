@@ -38,6 +38,7 @@ from harness.core.records import (
     TrainSummary,
     Version,
 )
+from harness.core.traffic import CALLS, FEEDBACK, USAGE, CapturedCall, Feedback, TrafficLog, UsageDelta
 from harness.store import counts, ingest, query, reindex, subject_scores
 
 WHEN = "2026-11-20T10:00:00+00:00"
@@ -196,6 +197,25 @@ def fill(lab: Lab, data_folder: Path) -> None:
     with Journal(folder, "acts") as journal:
         lease = Lease(event_id="l-1", campaign="round1", who="ann", at=WHEN, pair_id="pair-0", until=WHEN)
         journal.append(lease.model_dump(mode="json"))
+    add_traffic(lab)
+
+
+def add_traffic(lab: Lab) -> None:
+    """A captured call, feedback on it, usage."""
+    call = CapturedCall(
+        at=WHEN, request_id="req-1", completion_id="cmpl-1", key_id="k-1", user="u1", endpoint="completions",
+        alias="aac@prod", model="aac@v1", prompt="q", decoding={"n": 1}, answers=["a"], finish_reasons=["stop"],
+        tool_calls=[{"id": "t"}], prompt_tokens=1, completion_tokens=1, ttft_s=0.1, latency_s=0.2, redacted={"key": 1},
+    )  # fmt: skip
+    said = {"at": WHEN, "key_id": "k-1", "user": "u1", "completion_id": "cmpl-1"}
+    thumb = Feedback(**said, feedback_id="fb-1", about="thumb", thumb="up", reason="nice")
+    edit = Feedback(**said, feedback_id="fb-2", about="edit", edited="b", redacted={"key": 1})
+    pair = Feedback(**said, feedback_id="fb-3", about="preference", rejected_id="cmpl-0")
+    used = UsageDelta(
+        day="2026-11-20", key_id="k-1", model="aac@v1", requests=1, errors=0, prompt_tokens=1, completion_tokens=1
+    )
+    for stem, records in ((CALLS, [call]), (FEEDBACK, [thumb, edit, pair]), (USAGE, [used])):
+        TrafficLog(lab.requests, stem, "capture.event").append([record.model_dump(mode="json") for record in records])
 
 
 def dump(lab: Lab) -> dict[str, list[str]]:
@@ -226,9 +246,10 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 def test_everything_in_a_lab_becomes_rows(full: Lab) -> None:
     assert counts(full) == {
-        "act_events": 1, "alias_moves": 1, "campaigns": 1, "data_lineage": 1, "evals": 1, "items": 4,
-        "metrics": 1, "pairs": 3, "parity": 1, "plan_runs": 1, "plans": 1,
-        "run_data": 1, "runs": 1, "scores": 3, "train_steps": 2, "verdicts": 1,
+        "act_events": 1, "alias_moves": 1, "campaigns": 1, "data_lineage": 1, "evals": 1, "feedback_events": 3,
+        "items": 4,
+        "metrics": 1, "pairs": 3, "parity": 1, "plan_runs": 1, "plans": 1, "requests": 1,
+        "run_data": 1, "runs": 1, "scores": 3, "train_steps": 2, "usage_events": 1, "verdicts": 1,
         "versions": 1, "vote_events": 4, "votes": 4,
     }  # fmt: skip
 

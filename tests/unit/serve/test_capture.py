@@ -133,7 +133,7 @@ def test_the_real_full_disk_leaves_no_half_line(tmp_path, monkeypatch):
 
 
 def test_a_slow_disk_fills_the_queue_and_no_caller_waits():
-    """The disk stands still: puts return at once, beyond the queue they are dropped; then everything queued is written."""
+    """The disk stands still: puts return at once and beyond the queue drop; then everything queued is written."""
     going, started, written = threading.Event(), threading.Event(), []
 
     def slow(batch):
