@@ -7,6 +7,7 @@ script is JSON, every key optional:
      "base_sha256": "…", "registry": "lab/registry",   versions and aliases, as the real engine resolves and checks them
      "base_path": "bases/tiny", "max_lora_rank": 16,   adapters that do not fit are refused, as by the real engine
      "admin_token": "fake", "adapters": {"r-1": "/path/of/it"},
+     "requests": "lab/requests",                        where capture, feedback, usage and the request log go
      "keys": "lab/keys/keys.json", "cors": ["https://app.example"], "limits": {"n": 4},   as the real engine's
      "answers": {"aac@v1": {"last user text": "answer"}, "*": {"…": "…"}}}
 
@@ -32,18 +33,22 @@ from typing import Any
 import uvicorn
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from harness.core.errors import InputError
 from harness.core.paths import read_json
 from serve.adapters import RANKS
 from serve.lease import HOLD
+from serve.plugin import feedback
 from serve.plugin.bounds import Limits
 from serve.plugin.gatekeeper import Gatekeeper, Settings
 from serve.plugin.openapi import openapi
+from serve.plugin.watchers import build, report
 
 CREATED = 1_700_000_000  # a fixed time, so that answers are the same every time
 DEFAULT_MAX_TOKENS = 64
 router = APIRouter()
+router.add_api_route(feedback.PATH, feedback.feedback, methods=["POST"], response_model=None)
 router.add_api_route("/ratchet/openapi.json", openapi, methods=["GET"], include_in_schema=False)
 
 
@@ -63,6 +68,7 @@ class Script:
     adapters: dict[str, str] = field(default_factory=dict)
     answers: dict[str, dict[str, str]] = field(default_factory=dict)
     keys: str | None = None
+    requests: str | None = None
     public: bool = False
     cors: list[str] = field(default_factory=list)
     limits: dict[str, int] = field(default_factory=dict)
@@ -104,6 +110,7 @@ def make_app(script: Script) -> FastAPI:
         script.registry,
         hold=folder / HOLD,
         keys=Path(script.keys) if script.keys else None,
+        requests=Path(script.requests) if script.requests else None,
         public=script.public,
         cors=tuple(script.cors),
         limits=Limits(**script.limits),
@@ -111,7 +118,8 @@ def make_app(script: Script) -> FastAPI:
         base_path=Path(script.base_path) if script.base_path else None,
         max_lora_rank=script.max_lora_rank,
     )
-    app.add_middleware(Gatekeeper, settings=settings)
+    app.state.metrics = CollectorRegistry()
+    app.add_middleware(Gatekeeper, settings=settings, watchers=build(settings, app.state.metrics))
     return app
 
 
@@ -134,8 +142,14 @@ def health(request: Request) -> dict[str, Any]:
         "dtype": "float32",
         "max_model_len": script.max_model_len,
         "adapters": sorted(_loaded(request)),
+        "watching": report(request),
         "versions": {"vllm": "fake", "torch": "none"},
     }
+
+
+@router.get("/metrics")
+def metrics(request: Request) -> Response:
+    return PlainTextResponse(generate_latest(request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/v1/models")

@@ -70,3 +70,26 @@ def revoke(
         print_json(ended)
     else:
         print("\n".join(f"revoked {key['name']} ({key['key_id']})" for key in ended))
+
+
+@keys.command()
+def usage(
+    name: Annotated[str, typer.Argument(help="A key's name or id; all if not given.")] = "",
+    since: Annotated[str, typer.Option("--since", help="From this day on, e.g. 2026-11-01")] = "",
+    lab: LabOption = DEFAULT_LAB,
+    format: FormatOption = Format.text,
+) -> None:
+    """Requests and tokens per key and day."""
+    from dataclasses import asdict
+
+    from harness.pipeline import usage as counted
+
+    found = counted.of_keys(Lab(lab), name, since)
+    if format is Format.json:
+        print_json([asdict(row) for row in found])
+        return
+    for row in found:
+        said = f"{row.requests} requests, {row.errors} failed, {row.prompt_tokens} + {row.completion_tokens} tokens"
+        print(f"{row.day}  {row.name or row.key_id or '(no key)':<20} {said}")
+    if not found:
+        print("nothing used" + (f" by {name}" if name else ""))

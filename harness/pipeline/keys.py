@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from harness.core.errors import InputError
 from harness.core.paths import Lab
+from harness.pipeline.usage import KeyUsage, totals
 from serve import keys
 from serve.keys import Key, Scope
 
@@ -31,9 +32,12 @@ def create(lab: Lab, wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def listed(lab: Lab) -> list[dict[str, Any]]:
-    """Every key, living ones first, with its state and last use; no secret and no hash."""
-    used = keys.last_used(lab.keys)
-    found = [{**_shown(key), "last_used": used.get(key.key_id)} for key in keys.read(lab.keys).keys]
+    """Every key, living ones first, with its state, last use and totals; no secret and no hash."""
+    used, sums = keys.last_used(lab.keys), totals(lab)
+    found = [
+        {**_shown(key), "last_used": used.get(key.key_id)} | _total(sums.get(key.key_id))
+        for key in keys.read(lab.keys).keys
+    ]
     return sorted(found, key=lambda key: key["state"] != "living")
 
 
@@ -49,6 +53,8 @@ def table(found: list[dict[str, Any]]) -> str:
     lines = []
     for key in found:
         used = f"last used {key['last_used']}" if key["last_used"] else "never used"
+        if key["requests"]:
+            used += f", {key['requests']} requests, {key['tokens']} tokens"
         lines.append(f"{key['name']:<20} {key['key_id']}  {key['state']:<8} {_summary(key)}; {used}")
     return "\n".join(lines)
 
@@ -56,6 +62,13 @@ def table(found: list[dict[str, Any]]) -> str:
 def _shown(key: Key) -> dict[str, Any]:
     state = "revoked" if key.revoked else "living" if key.lives() else "expired"
     return {**key.model_dump(mode="json", exclude={"secret_sha256"}), "state": state}
+
+
+def _total(used: KeyUsage | None) -> dict[str, int]:
+    return {
+        "requests": used.requests if used else 0,
+        "tokens": used.prompt_tokens + used.completion_tokens if used else 0,
+    }
 
 
 def _summary(key: dict[str, Any]) -> str:

@@ -31,6 +31,7 @@ from serve.plugin.names import Names
 from serve.plugin.rates import Rates
 from serve.plugin.ready import Ready
 from serve.plugin.routetable import MODEL_PATHS
+from serve.plugin.watchers import build
 from serve.storage import Source
 
 __all__ = ["MAX_BODY_BYTES", "Busy", "Gatekeeper", "Settings"]
@@ -121,9 +122,9 @@ class Busy:
 
 
 class Gatekeeper:
-    """The middleware. `watchers` learn of every call when it is over (serve.plugin.call.Watcher)."""
+    """The middleware. `watchers` learn of every call when it is over: those of serve.plugin.watchers, if not given."""
 
-    def __init__(self, app: App, settings: Settings | None = None, watchers: Sequence[Watcher] = ()) -> None:
+    def __init__(self, app: App, settings: Settings | None = None, watchers: Sequence[Watcher] | None = None) -> None:
         self._app = app
         self._settings = settings or Settings.from_environment()
         self._names = Names(self._settings.base, self._settings.base_sha256, self._settings.registry)
@@ -133,7 +134,7 @@ class Gatekeeper:
         self._access = Access(self._settings.admin_token, keys, self._settings.public, used)
         self._limits, self._rates = self._settings.limits, Rates()
         self._busy = Busy(self._settings.hold)
-        self._watchers = list(watchers)
+        self._watchers = list(build(self._settings) if watchers is None else watchers)
         self._door: App = self._http
         if self._settings.cors:  # in front of the keys: a browser asks first, without any
             self._door = CORSMiddleware(
@@ -194,7 +195,7 @@ class Gatekeeper:
 
     async def _other(self, call: Call, scope: Scope, receive: Receive, answer: Answer) -> None:
         """A route without a model in its body, as it is, but for the caller's secret."""
-        scope.setdefault("state", {})["ratchet_call"] = call
+        scope.setdefault("state", {}).update(ratchet_call=call, ratchet_watchers=self._watchers)
         scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in OURS]}
         if call.path == "/v1/models":
             await self._list(call, scope, receive, answer)
