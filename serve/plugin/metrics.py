@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,9 +15,8 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from harness.core.errors import RatchetError
-from harness.core.records import RegistryRecord
 from serve.plugin.call import Call
+from serve.storage import Source
 
 PATHS = {
     "/v1/chat/completions": "chat",
@@ -122,13 +120,13 @@ class Metrics:
 class Asked(Collector):
     """What is known elsewhere and read when somebody looks: what watchers wrote and dropped, and the registry's moves.
 
-    `report` is Watch.report; `versions` the registry's folder. Every engine on one registry says the same of its
+    `report` is Watch.report; `versions` reads the registry. Every engine on one registry says the same of its
     aliases, and a move that no request followed yet counts too.
     """
 
     def __init__(self) -> None:
         self.report: Callable[[], dict[str, dict[str, Any]]] = dict
-        self.versions: Path | None = None
+        self.versions: Source | None = None
 
     def collect(self) -> Iterable[Metric]:
         written = CounterMetricFamily("ratchet_watch_written", "Entries that are on disk", labels=["watcher"])
@@ -155,11 +153,7 @@ class Asked(Collector):
     def _moves(self) -> list[Metric]:
         swaps = CounterMetricFamily("ratchet_swaps", "Moves of an alias to another version", labels=["alias"])
         points = GaugeMetricFamily("ratchet_alias_version", "The version that an alias serves", labels=["alias"])
-        for path in sorted(self.versions.glob("*.json")) if self.versions else ():
-            try:
-                record = RegistryRecord.read(path)
-            except RatchetError:  # damaged, or just being moved away: the others still count
-                continue
+        for record in self.versions.records() if self.versions else ():
             counts: dict[str, int] = {}
             for move in record.history:
                 counts[move.alias] = counts.get(move.alias, 0) + (move.before != move.after)

@@ -21,6 +21,7 @@ from serve.plugin.metrics import Metrics, instruments
 from serve.plugin.requestlog import RequestLog
 from serve.plugin.usage import Usage
 from serve.plugin.writer import PROBLEMS, Writer
+from serve.storage import Source, source
 
 logger = logging.getLogger("ratchet.watchers")
 
@@ -29,7 +30,7 @@ class Settings(Protocol):
     """What is needed of the gatekeeper's settings."""
 
     @property
-    def registry(self) -> Path | None: ...
+    def registry(self) -> Path | str | None: ...
     @property
     def requests(self) -> Path | None: ...
     @property
@@ -47,7 +48,7 @@ def build(settings: Settings, registry: CollectorRegistry = REGISTRY) -> list[Wa
             "capture": Capture(settings.requests),
             "requestlog": RequestLog(settings.requests, settings.engine_id),
         }
-    return [Watch(watchers, desk, registry, settings.registry)]
+    return [Watch(watchers, desk, registry, source(settings.registry) if settings.registry else None)]
 
 
 class Watch:
@@ -58,7 +59,7 @@ class Watch:
         watchers: Mapping[str, Watcher],
         desk: Desk | None = None,
         registry: CollectorRegistry = REGISTRY,
-        versions: Path | None = None,
+        versions: Source | None = None,
     ) -> None:
         self.desk = desk
         self._watchers = dict(watchers)
