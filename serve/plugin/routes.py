@@ -13,8 +13,8 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 
-from serve.plugin.call import Refused
 from serve.plugin import feedback
+from serve.plugin.call import Refused
 from serve.plugin.openapi import openapi
 from serve.plugin.scoring import score
 from serve.plugin.watchers import report
