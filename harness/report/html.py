@@ -78,7 +78,11 @@ def seen(value: str) -> str:
 def _svg(figure: Figure | None, name: str) -> str:
     from markupsafe import Markup
 
-    return Markup(as_svg(figure, name)) if figure else ""  # noqa: S704  our own drawing; its text is escaped by Matplotlib
+    if figure is None:
+        return ""
+    wide = f"--natural: {figure.get_figwidth():.1f}in"
+    drawn = as_svg(figure, name).replace("<svg ", f'<svg style="{wide}" ', 1)
+    return Markup(drawn)  # noqa: S704  our own drawing; its text is escaped by Matplotlib
 
 
 def _gate(candidate: CandidateReport) -> dict[str, Any]:
