@@ -6,6 +6,7 @@ An adapter's name is immutable: the same name with another folder is an error, l
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,8 +15,10 @@ import httpx
 
 from harness.core.errors import AdapterRefused, EngineError, InputError
 from harness.core.paths import check_name, read_json
+from serve.client import PATIENCE_S, retry_after_s
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # the values that --max-lora-rank takes
+LOST_CONNECTIONS = 2  # a killed vLLM takes its connections with it; its supervisor answers the next
 LOAD_TIMEOUT_S = 120  # an adapter of 1 GB from a slow disk; 15 to 400 ms are usual
 # Inits that only set the first weights; the others change the base too (vLLM's PEFTHelper._init_is_supported).
 PLAIN_INITS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
@@ -155,7 +158,7 @@ def warm(engine: Leased, model: str) -> str:
     Raises EngineError where the engine does not answer, or not now.
     """
     body = {"model": model, "prompt": "a", "max_tokens": 1, "temperature": 0}
-    response = _post(engine, "/v1/completions", body)
+    response = _post(engine, "/v1/completions", body, patience_s=0)
     if response.status_code >= 500 or response.status_code == 429:
         raise EngineError(f"the engine at {engine.url} does not answer now: {_reason(response)}")
     return "" if response.status_code == 200 else _reason(response)
@@ -164,9 +167,7 @@ def warm(engine: Leased, model: str) -> str:
 def listed(engine: Leased) -> dict[str, Path]:
     """Adapters that the engine knows by name, with the folder of each."""
     try:
-        url, headers = f"{engine.url}/v1/models", {"authorization": f"Bearer {engine.admin_token}"}
-        response = httpx.get(url, headers=headers, timeout=LOAD_TIMEOUT_S, trust_env=False).raise_for_status()
-        models = response.json()["data"]
+        models = _ask(engine, "GET", "/v1/models").raise_for_status().json()["data"]
         # versions and aliases of the registry are listed without being loaded, and need no loading
         return {one["id"]: Path(one["root"]) for one in models if one.get("parent") and one.get("version") is None}
     except (httpx.HTTPError, KeyError, ValueError) as error:
@@ -180,12 +181,33 @@ def _is_there(engine: Served, name: str, folder: Path) -> bool:
     return known is not None
 
 
-def _post(engine: Leased, path: str, body: dict[str, Any]) -> httpx.Response:
-    headers = {"authorization": f"Bearer {engine.admin_token}"}
+def _post(engine: Leased, path: str, body: dict[str, Any], patience_s: float = PATIENCE_S) -> httpx.Response:
     try:
-        return httpx.post(engine.url + path, json=body, headers=headers, timeout=LOAD_TIMEOUT_S, trust_env=False)
+        return _ask(engine, "POST", path, body, patience_s)
     except httpx.HTTPError as error:
         raise EngineError(f"the engine at {engine.url} does not answer ({error or type(error).__name__})") from error
+
+
+def _ask(
+    engine: Leased, method: str, path: str, body: dict[str, Any] | None = None, patience_s: float = PATIENCE_S
+) -> httpx.Response:
+    """As the engine's owner. An engine that is restarting is waited for."""
+    headers = {"authorization": f"Bearer {engine.admin_token}"}
+    until, lost = time.monotonic() + patience_s, 0
+    while True:
+        try:
+            response = httpx.request(
+                method, engine.url + path, json=body, headers=headers, timeout=LOAD_TIMEOUT_S, trust_env=False
+            )
+            pause_s = retry_after_s(response)
+            if pause_s is None or time.monotonic() >= until:
+                return response
+        except httpx.TransportError as error:
+            lost += 1
+            if lost > LOST_CONNECTIONS or isinstance(error, httpx.TimeoutException):
+                raise
+            pause_s = 1.0
+        time.sleep(pause_s)
 
 
 def _reason(response: httpx.Response) -> str:

@@ -17,8 +17,10 @@ import httpx
 
 from harness.core.errors import EngineError
 
-RETRY_AFTER_S = (0.5, 1.0, 2.0, 4.0)  # a server that restarts or sheds load is back within these
+RETRY_AFTER_S = (0.5, 1.0, 2.0, 4.0)  # a server that sheds load is back within these
 RETRY_STATUS = (429, 503)
+PATIENCE_S = 300.0  # with Retry-After: an engine that restarts on a busy machine takes one to two minutes
+LONGEST_PAUSE_S = 20.0  # asked again earlier than told: what was told is a guess, and asking is cheap
 TIMEOUT_S = 600.0  # a long answer of a large model on a CPU
 ERROR_CHARACTERS = 300
 SCORED_AT_ONCE = 64  # choices in one request for log-probs: enough to fill a batch, few enough to spread over requests
@@ -69,7 +71,8 @@ def ask_many(
 ) -> list[Reply]:
     """Answers in the order of `requests`. `on_reply(i, reply)` is called as each finishes; what it raises ends the run.
 
-    `url` is the server's root or its `/v1`. Retried, with back-off: lost connections, 429 and 503.
+    `url` is the server's root or its `/v1`. Retried, with back-off: lost connections, 429 and 503; where the server
+    says Retry-After, as long as a restarting engine needs.
     """
 
     async def one(http: httpx.AsyncClient, index: int) -> Reply:
@@ -221,24 +224,37 @@ def _call(function: dict[str, Any]) -> dict[str, Any]:
 
 async def _post(http: httpx.AsyncClient, path: str, body: dict[str, Any]) -> tuple[Any, str | None]:
     """(answer, None), or (None, why not in one line) after the retries."""
-    error = ""
-    for pause_s in (*RETRY_AFTER_S, None):
+    error, began, pauses = "", time.monotonic(), list(RETRY_AFTER_S)
+    while True:
+        told_s = None
         try:
             response = await http.post(path, json=body)
             if response.status_code == 200:
                 return response.json(), None
             error = _one_line(response)
             retry = response.status_code in RETRY_STATUS
+            told_s = retry_after_s(response)
         except httpx.TimeoutException as problem:
             error, retry = f"no answer in time ({type(problem).__name__})", False
         except httpx.TransportError as problem:
             error, retry = f"{type(problem).__name__}: {problem}", True
         except ValueError:
             error, retry = "the server's answer is not JSON", False
-        if not retry or pause_s is None:
-            break
-        await asyncio.sleep(pause_s)
-    return None, " ".join(error.split())[:ERROR_CHARACTERS]
+        if told_s is not None and retry and time.monotonic() - began < PATIENCE_S:
+            pauses = list(RETRY_AFTER_S)  # it lives and knows what it is doing
+            await asyncio.sleep(told_s)
+        elif retry and pauses:
+            await asyncio.sleep(pauses.pop(0))
+        else:
+            return None, " ".join(error.split())[:ERROR_CHARACTERS]
+
+
+def retry_after_s(response: httpx.Response) -> float | None:
+    """How long to wait before asking again, where a server that cannot answer now says so in seconds."""
+    told = response.headers.get("retry-after", "")
+    if response.status_code not in RETRY_STATUS or not told.isdecimal():
+        return None
+    return min(float(told), LONGEST_PAUSE_S)
 
 
 def _one_line(response: httpx.Response) -> str:

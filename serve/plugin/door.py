@@ -1,0 +1,130 @@
+"""The outermost ASGI layer of an engine: the supervisor's handle on it, and what it has to have loaded after a restart.
+
+`POST /ratchet/drain`, with the engine's token, closes the door: nothing new is accepted on the listening socket (the
+supervisor goes on accepting there), what comes over connections that are open already gets 503 with Retry-After, and
+running requests finish. Asked again, it says how many are left. Adapters that vLLM knows by name are kept in a file,
+written before whoever loaded one hears that it is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.core.errors import LabError
+from harness.core.paths import read_json, write_json
+from serve.plugin.call import App, Message, Receive, Scope, Send
+
+DRAIN = "/ratchet/drain"
+RETRY_AFTER_S = 5  # the next one to answer is another engine behind a router, or the supervisor, which knows better
+LOADED = "RATCHET_LOADED"
+READY_FD = "RATCHET_READY_FD"
+
+
+@dataclass
+class Memory:
+    """The file of adapters by name, newest last; `None` where nobody would read it."""
+
+    path: Path | None
+    _written: dict[str, str] | None = None
+
+    @classmethod
+    def from_environment(cls) -> Memory:
+        path = os.environ.get(LOADED)
+        return cls(Path(path) if path else None)
+
+    def read(self) -> dict[str, str]:
+        return dict(read_json(self.path)) if self.path and self.path.is_file() else {}
+
+    def forget(self, name: str) -> None:
+        """Leave one out for good."""
+        if self.path:
+            write_json(self.path, {key: path for key, path in self.read().items() if key != name})
+
+    def keep(self, state: Any) -> None:
+        """Write what vLLM has by name now, where that changed."""
+        known = getattr(state, "openai_serving_models", None)
+        if self.path is None or known is None:
+            return
+        has = {name: getattr(one, "lora_path", one) for name, one in known.lora_requests.items()}
+        if has != self._written:
+            try:
+                write_json(self.path, has)
+                self._written = has
+            except LabError as error:  # they are served all the same, only not after a restart
+                print(f"WARNING: {error.one_line()}", flush=True)
+
+
+class Door:
+    """The middleware. vLLM builds it without arguments, from the environment."""
+
+    def __init__(self, app: App, admin_token: str | None = None, memory: Memory | None = None) -> None:
+        self._app = app
+        self._token = admin_token or os.environ["RATCHET_ADMIN_TOKEN"]
+        self._memory = memory or Memory.from_environment()
+        self._running = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        state = scope["app"].state
+        if scope["path"] == DRAIN:
+            return await self._drain(scope, state, send)
+        if scope["method"] == "POST" and is_draining(state):
+            return await _answer(send, 503, _error("this engine is ending and takes no new requests"))
+        self._running += 1
+        try:
+            await self._app(scope, receive, self._noting(state, send) if "adapter" in scope["path"] else send)
+        finally:
+            self._running -= 1
+
+    def _noting(self, state: Any, send: Send) -> Send:
+        async def noting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._memory.keep(state)
+            await send(message)
+
+        return noting
+
+    async def _drain(self, scope: Scope, state: Any, send: Send) -> None:
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        if scope["method"] != "POST" or not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
+            return await _answer(send, 401, _error("this needs the engine's admin token", "AuthenticationError"))
+        if not is_draining(state):
+            state.ratchet_draining = True
+            for listening in state.server.servers:  # uvicorn's: only the accepting ends here
+                listening.close()
+        connections = len(state.server.server_state.connections)
+        await _answer(send, 200, {"requests": self._running, "connections": connections})
+
+
+def is_draining(state: Any) -> bool:
+    return getattr(state, "ratchet_draining", False)
+
+
+def announce() -> None:
+    """Tell the supervisor that the app is whole and its socket about to be served. Said once, and only to ours."""
+    descriptor = os.environ.pop(READY_FD, None)
+    if descriptor:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(int(descriptor), b"1")
+        os.close(int(descriptor))
+
+
+def _error(message: str, kind: str = "ServiceUnavailableError") -> dict[str, Any]:
+    code = 401 if kind == "AuthenticationError" else 503
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+async def _answer(send: Send, status: int, body: dict[str, Any]) -> None:
+    data = json.dumps(body).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
+    if status == 503:
+        headers += [(b"retry-after", str(RETRY_AFTER_S).encode()), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": data})
