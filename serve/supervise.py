@@ -130,7 +130,8 @@ class Supervisor:
             code = child.returncode
             problem = over.problem
             if problem and code is not None:
-                problem = f"vLLM ended by itself ({code}): {last_words(log, since)}"
+                how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended by itself ({code})"
+                problem = f"vLLM {how}: {last_words(log, since)}"
             await self._close_door(child, self._drain_s if problem is None else GRACE_S)
             return Over(problem, ready_s, (code or 0) < 0, over.lasting)
         finally:

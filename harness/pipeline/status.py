@@ -18,7 +18,13 @@ def status(lab: Lab) -> dict[str, Any]:
         "lab": str(lab.root),
         "plans": _plans(lab),
         "engines": [
-            {"engine_id": found.engine_id, "url": found.url, "state": found.state, "base": found.spec["base_path"]}
+            {
+                "engine_id": found.engine_id,
+                "url": found.url,
+                "state": found.state,
+                "restarts": found.restarts,
+                "base": found.spec["base_path"],
+            }
             for found in engine.running(lab)
         ],
         "campaigns": campaigns(lab),
