@@ -91,7 +91,8 @@ class Answer:
         call.tool_calls += [self._tools[place] for place in sorted(self._tools)]
 
     async def _start(self, message: Message) -> None:
-        if message["status"] >= 500 and self._dead():
+        said = {key.lower() for key, _ in message.get("headers", [])}
+        if message["status"] >= 500 and b"retry-after" not in said and self._dead():  # /ready says it itself
             await self.refuse(restarting())
             self._replaced = True
             return

@@ -182,7 +182,7 @@ def test_draining_refuses_the_new_and_finishes_the_running(start: Callable[..., 
 def test_a_second_sigterm_ends_at_once(start: Callable[..., Life]) -> None:
     life = start({"delay_s": 60.0}, RATCHET_DRAIN_S="600")
     url = life.until("ready").url
-    running = threading.Thread(target=lambda: _complete(url))
+    running = threading.Thread(target=lambda: _cut_short(url))
     running.start()
     _wait(lambda: _is_busy(life))
     life.process.send_signal(signal.SIGTERM)
@@ -204,7 +204,7 @@ def test_sigterm_during_the_start_ends_it(start: Callable[..., Life]) -> None:
 def test_stop_drains_unless_hurried(start: Callable[..., Life]) -> None:
     life = start({"delay_s": 60.0}, RATCHET_DRAIN_S="600")
     url = life.until("ready").url
-    running = threading.Thread(target=lambda: _complete(url))
+    running = threading.Thread(target=lambda: _cut_short(url))
     running.start()
     _wait(lambda: _is_busy(life))
     asked = iter([False, False, True])
@@ -267,6 +267,11 @@ class Crowd:
 
 def _complete(url: str) -> httpx.Response:
     return httpx.post(f"{url}/v1/completions", json={"model": "tiny", "prompt": "the dog"}, timeout=90)
+
+
+def _cut_short(url: str) -> None:
+    with pytest.raises(httpx.RemoteProtocolError):
+        _complete(url)
 
 
 def _is_busy(life: Life) -> bool:
