@@ -15,10 +15,10 @@ import httpx
 import pytest
 
 from harness.base import describe
-from harness.core.fingerprint import folder_sha256
 from harness.core.paths import Lab
 from harness.core.records import Version, now
 from serve import registry
+from serve.adapter_files import content_sha256
 from serve.client import Ask, ask_many
 from serve.sockets import free_port
 
@@ -94,7 +94,7 @@ def _promote(lab: Lab, name: str, made: Path, base: Path) -> None:
     version = Version(
         version=0,
         run_id=f"r-{name}",
-        adapter_sha256=folder_sha256(made / name, ("adapter_config.json", "adapter_model.safetensors")),
+        adapter_sha256=content_sha256(made / name),
         base_sha256=describe(str(base), lab).ref.sha256,
         base_path=str(base),
         verdict=None,

@@ -20,7 +20,7 @@ from serve.attach import Attached
 from serve.fake import Script, make_app
 from serve.sockets import listen
 from tests.unit.harness.conftest import Desk
-from tests.unit.serve.versions import record
+from tests.unit.serve.versions import add
 
 TOKEN = {"authorization": "Bearer fake"}
 
@@ -102,11 +102,7 @@ class Lines(Progress):
 
 
 def promoted(lab: Lab, mark: int, folder: Path) -> None:
-    files = folder / f"a-{mark}"
-    files.mkdir()
-    (files / "adapter_config.json").write_text('{"r": 8}')
-    (files / "adapter_model.safetensors").write_text(str(mark))
-    version = registry.add_version(lab, "aac", record(mark), files)
+    version = add(lab, "aac", mark, folder)
     registry.move(lab, "aac", "prod", version.version, who="test", why="test")
 
 
