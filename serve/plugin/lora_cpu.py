@@ -17,15 +17,15 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
-from serve.plugin.lora_rows import RANKS, add_rows
-
 ENABLED = "RATCHET_ENGINE"  # inert in any other vLLM of this environment, such as the stock side of a benchmark
+RANKS = 8  # `add_rows` takes ranks that are a multiple, and vLLM's larger ones all are
 LONG_RUN = 32  # rows; from here on a GEMM is faster than `add_rows` (measured with ranks 16, fp32 and bf16)
 Stack = tuple[torch.Tensor, ...]
 
@@ -125,9 +125,9 @@ class SegmentedPunica(PunicaWrapperCPU):
         self._slots = np.empty(0, dtype=np.int64)
         self._groups = groups_of(self._slots)
         self._layers: dict[tuple[int, int], Weights] = {}
+        self._add_rows = compiled(getattr(kwargs.get("lora_config"), "lora_dtype", None))
         # Without hardware for it a bf16 GEMM runs at a tenth of the speed of an fp32 one (measured, AVX2).
         self._gemm_bf16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-        compile_for(getattr(kwargs.get("lora_config"), "lora_dtype", None))
 
     def update_metadata(
         self, mapping: Any, lora_index_to_id: list[int | None], max_loras: int, vocab_size: int, **kwargs: Any
@@ -169,7 +169,7 @@ class SegmentedPunica(PunicaWrapperCPU):
             self._add_run(y[run.start : run.stop], x[run.start : run.stop], run.slot, weights, scale)
         if len(rows):
             a, b, sizes = weights.arrays
-            add_rows(array(y), array(x), a, b, rows, slots, sizes, np.float32(scale))
+            self._add_rows(array(y), array(x), a, b, rows, slots, sizes, np.float32(scale))
 
     def _weights(self, a_stacked: Stack, b_stacked: Stack) -> Weights:
         """The layer that owns these stacks; met for the first time, they move into one block."""
@@ -195,10 +195,14 @@ class SegmentedPunica(PunicaWrapperCPU):
             start += size
 
 
-def compile_for(dtype: torch.dtype | None) -> None:
-    """Compile `add_rows` for a dtype before requests come (seconds the first time, then read from numba's cache)."""
-    if dtype not in (torch.float32, torch.bfloat16):
-        return
-    zeros = [array(torch.zeros(shape, dtype=dtype)) for shape in ((1, 8), (1, 8), (1, 8, 8), (1, 8, 8))]
-    none = np.empty(0, dtype=np.int64)
-    add_rows(*zeros, none, none, np.array([8]), np.float32(1))
+def compiled(dtype: torch.dtype | None) -> Callable[..., None]:
+    """`add_rows`, compiled for a dtype before requests come: seconds the first time, then read from numba's cache."""
+    # Only now: while a worker starts, vLLM (triton_utils.dispatcher) looks into whatever modules have, and a library
+    # wrapper of numba's, which has any attribute that is asked for, ends it.
+    from serve.plugin.lora_rows import add_rows
+
+    if dtype in (torch.float32, torch.bfloat16):
+        zeros = [array(torch.zeros(shape, dtype=dtype)) for shape in ((1, 8), (1, 8), (1, 8, 8), (1, 8, 8))]
+        none = np.empty(0, dtype=np.int64)
+        add_rows(*zeros, none, none, np.array([8]), np.float32(1))
+    return add_rows

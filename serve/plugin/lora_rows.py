@@ -15,7 +15,6 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-RANKS = 8  # ranks must be a multiple: `_expand` takes eight columns at a time
 # Sums in any order and fused multiply-adds, but NaN and infinity stay what they are.
 _OPTIONS: Any = {
     "fastmath": {"contract", "reassoc", "nsz"},

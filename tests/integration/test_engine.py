@@ -99,7 +99,7 @@ def test_the_worker_names_our_kernels(world: World) -> None:
 
 
 def test_mixed_batches_answer_as_each_model_alone(world: World) -> None:
-    """vLLM's own CPU kernels get 0 of 12 base answers right here (vllm#48421). Adapters also take one another's slots."""
+    """vLLM's own CPU kernels get 0 of 12 base answers right here (vllm#48421). Slots change hands."""
     assert len(ADAPTERS) > world.spec.max_loras
     models = ["tiny", *ADAPTERS]
     asks = [greedy(model, prompt) for prompt in PROMPTS for model in models]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -181,3 +183,10 @@ def test_infinity_and_nan_stay_in_bf16() -> None:
     wrapper.add_lora_linear(y, torch.zeros(1, 8).bfloat16(), made.a, made.b, 1.0, made.sizes)
     assert y[0, 0].isnan()
     assert y[0, 1:].tolist() == [float("inf"), -float("inf"), torch.tensor(3e38).bfloat16().item(), 0, 0, 0, 0]
+
+
+def test_numba_waits_until_vllm_has_looked_through_all_modules() -> None:
+    """vLLM's worker fails when numba is there before it (triton_utils.dispatcher). A fresh interpreter shows it."""
+    asked = "import sys, serve.plugin.lora_cpu as plugin; plugin.register(); print('numba' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("False")
