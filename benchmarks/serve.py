@@ -149,6 +149,9 @@ def adapters(
         stock = serve_adapters.measure(vllm, "base", mixes, STOCK_REQUESTS, 1, right, say)
     details["adapters"] = {"dtype": asked.dtype, "Ratchet": mine, "stock": stock}
     details["adapters"]["different_answers"] = len(set(right.values()))
+    words = [sys.executable, "-m", "benchmarks.serve_kernels", asked.dtype]
+    step = subprocess.run(words, check=True, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    details["adapters"]["one_step"] = json.loads(step.stdout.splitlines()[-1])
     wrong = [*mine["answers"].values(), *mine["base_among_adapters"].values()]
     return {
         "eight_adapters_vs_base": mine["relative_to_base"]["8"],
