@@ -24,7 +24,7 @@ def add_versions(lab: Lab, folders: list[Path], base_sha256: str) -> list[int]:
             Version(
                 version=0,
                 run_id=folder.name,
-                adapter_sha256=folder.name.ljust(64, "0"),
+                adapter_sha256=folder.name.rjust(64, "0"),
                 base_sha256=base_sha256,
                 base_path="unused",
                 verdict=None,
