@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import msgspec
+
 from harness.core.errors import InputError
 from serve.plugin.call import Call, Message, Receive, Refused, Scope
 
@@ -127,8 +129,8 @@ async def read_json(receive: Receive, limits: Limits) -> dict[str, Any]:
     if too_deep(data, limits.json_depth):
         raise Refused(400, "BadRequestError", f"the request's JSON is nested deeper than {limits.json_depth}")
     try:
-        body = json.loads(data)
-    except (ValueError, RecursionError):
+        body = msgspec.json.decode(data)  # strict, and several times as fast as json: this is most of what we cost
+    except (msgspec.DecodeError, RecursionError, ValueError):
         raise Refused(400, "BadRequestError", "the request is not JSON") from None
     if not isinstance(body, dict):
         raise Refused(400, "BadRequestError", "the request is not a JSON object")
@@ -136,13 +138,8 @@ async def read_json(receive: Receive, limits: Limits) -> dict[str, Any]:
 
 
 def as_json(body: dict[str, Any]) -> bytes:
-    """The bytes that vLLM will see. Refused: NaN, infinity, halves of characters: vLLM would fail on them later."""
-    try:
-        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:
-        raise Refused(400, "BadRequestError", "the request holds half of a surrogate pair, no character") from None
-    except ValueError:
-        raise Refused(400, "BadRequestError", "the request holds a number that JSON does not have") from None
+    """The bytes that vLLM will see: neither NaN nor halves of characters, which it would fail on later, came in."""
+    return msgspec.json.encode(body)
 
 
 def too_deep(data: bytes, limit: int) -> bool:
