@@ -12,7 +12,7 @@ import httpx
 from serve.plugin.routetable import CLOSED, ROUTES, Need
 
 TIMEOUT_S = 20.0
-BODY = {"model": "tiny", "prompt": "x"}
+BODY = {"prompt": "x"}
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE")
 NAMES = (
     *("../support@v1", "..", "/etc/passwd", "support@../../etc", "support@v1/../v2", "%2e%2e/x", "support@v01"),
@@ -87,7 +87,7 @@ def closed_routes(target: Target) -> Iterator[tuple[str, int]]:
         for path in CLOSED:
             for method in METHODS:
                 for headers in ({}, target.auth):
-                    body = {"lora_name": "r-1", "lora_path": "/etc", "model": "tiny", "prompt": "x"}
+                    body = {"lora_name": "r-1", "lora_path": "/etc", "prompt": "x"}
                     answer = http.request(method, path.replace("{", "").replace("}", ""), headers=headers, json=body)
                     yield f"{method} {path} with {sorted(headers)}", answer.status_code
 
@@ -111,7 +111,7 @@ def method_tricks(target: Target) -> Iterator[tuple[str, int]]:
 def smuggling(target: Target) -> Iterator[tuple[str, bytes]]:
     """(what was tried, all that came back). Each holds a second request that must not be answered as one."""
     hidden = request("GET", "/v1/models", target).encode("latin-1")
-    json_body = b'{"model": "tiny", "prompt": "x", "max_tokens": 1}'
+    json_body = b'{"prompt": "x", "max_tokens": 1}'
     size = len(json_body)
 
     def tried(headers: str, body: bytes) -> bytes:

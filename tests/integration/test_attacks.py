@@ -22,6 +22,7 @@ from loop import ROOT, answer, small_spec, sql, succeed
 from harness.base import describe
 from harness.core.paths import Lab
 from harness.pipeline.evaluation import engine_spec
+from harness.pipeline.subjects import BASE_NAME
 from serve import adapters, keys
 from serve.client import choice_logprobs
 from serve.engine import Engine, ensure
@@ -95,7 +96,7 @@ def unchanged(world: World) -> Iterator[None]:
 
 
 def ask(world: World, secret: str, path: str = "/v1/completions", **body: Any) -> httpx.Response:
-    wanted = {"model": "tiny", "prompt": "A question", "max_tokens": 8, "temperature": 0, **body}
+    wanted = {"model": BASE_NAME, "prompt": "A question", "max_tokens": 8, "temperature": 0, **body}
     return httpx.post(world.engine.url + path, json=wanted, headers={"x-api-key": secret}, timeout=60)
 
 
@@ -105,7 +106,7 @@ def test_the_pipeline_works_on_while_keys_are_in_force(world: World) -> None:
     assert [row["evalset"] for row in counted] == ["aac", "aac_style", "lm_eval"]
     assert sql(world.lab.root, "select count(*) as n from parity where passed")[0]["n"] == 1
     assert adapters.listed(world.engine)
-    scores = choice_logprobs(world.engine.url, "tiny", [([1, 2, 3], [[4], [5, 6]])], headers=world.engine.headers)
+    scores = choice_logprobs(world.engine.url, BASE_NAME, [([1, 2, 3], [[4], [5, 6]])], headers=world.engine.headers)
     assert len(scores[0]) == 2
     assert httpx.post(f"{world.engine.url}/v1/completions", json={"prompt": "x"}).status_code == 401
 
@@ -158,8 +159,8 @@ def test_ten_thousand_unknown_names_leave_no_trace(world: World) -> None:
 
 def test_versions_aliases_and_candidates_are_listed_to_whom_they_are_for(world: World) -> None:
     seen = httpx.get(f"{world.engine.url}/v1/models", headers=world.target.auth).json()["data"]
-    assert [card["id"] for card in seen] == ["tiny", "support@v1", "support", "support@prod"]
-    assert {card["parent"] for card in seen[1:]} == {"tiny"}
+    assert [card["id"] for card in seen] == [BASE_NAME, "support@v1", "support", "support@prod"]
+    assert {card["parent"] for card in seen[1:]} == {BASE_NAME}
     assert ask(world, world.target.infer, model="support").headers["x-ratchet-model"] == "support@v1"
     run_id = sql(world.lab.root, "select run_id from runs")[0]["run_id"]
     assert ask(world, world.target.infer, model=run_id).status_code == 404
@@ -192,7 +193,7 @@ def _left(world: World) -> int:
 
 def test_ids_are_the_servers_own(world: World) -> None:
     headers = {**world.target.auth, "x-request-id": "mine"}
-    body = {"model": "tiny", "prompt": "x", "max_tokens": 1, "request_id": "mine"}
+    body = {"model": BASE_NAME, "prompt": "x", "max_tokens": 1, "request_id": "mine"}
     found = [httpx.post(f"{world.engine.url}/v1/completions", json=body, headers=headers) for _ in range(2)]
     assert len({one.json()["id"] for one in found}) == 2
     assert {one.headers["x-request-id"] for one in found} == {"mine"}
