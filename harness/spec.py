@@ -9,11 +9,13 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from harness.core.errors import InputError
 from harness.core.paths import check_name
@@ -127,15 +129,43 @@ class Train(Model):
         return {**named, "learning_rate": self.effective_learning_rate, **self.trainer_extra}
 
 
+# Query parameters that hold a key, whatever a provider calls them.
+SECRET = re.compile(r"key|token|secret|passw|pwd|auth|credential|signature|^sig$|^code$", re.IGNORECASE)
 ONE_KEY_BASELINES = {"prompt", "retrieved", "adapter", "endpoint"}
+
+
+def without_secrets(url: str) -> str:
+    """The URL as it is; ValueError where it carries a key, which would be stored with every result."""
+    try:
+        parts = urlsplit(url)
+        names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+        _ = parts.port
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    if "@" in parts.netloc:
+        raise ValueError("has a user or a secret in it: take it out, and name the key's variable in api_key_env")
+    told = next((name for name in names if SECRET.search(name)), None)
+    if told is not None:
+        raise ValueError(f"has a key in it ({told}=…): take it out, and name the key's variable in api_key_env")
+    if parts.fragment:
+        raise ValueError("has a part behind '#', which no server sees: take it out")
+    if not parts.hostname:
+        raise ValueError("has no host")
+    return url
+
+
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("is no name of an environment variable: write the variable's name, never the key itself")
+    return name
 
 
 class EndpointSpec(Model):
     """Any OpenAI-compatible server. `api_key_env` names the environment variable that holds its key."""
 
-    base_url: Annotated[str, Field(pattern=r"^https?://")]
+    base_url: Annotated[str, Field(pattern=r"^https?://"), AfterValidator(without_secrets)]
     model: str
-    api_key_env: str | None = None
+    api_key_env: Annotated[str, AfterValidator(_variable)] | None = None
 
 
 class Baseline(Model):

@@ -75,7 +75,13 @@ def as_input_error(
     if first["type"] in ("model_type", "model_attributes_type"):
         return InputError(f"{where}: {key} must hold keys of its own" + _given(first), "write {key: value}")
     message = first["msg"].removeprefix("Value error, ")
-    return InputError(f"{where}: {key or 'spec'}: {message}" + _given(first))
+    return InputError(f"{where}: {key or 'spec'}: {message}" + ("" if _secret(first) else _given(first)))
+
+
+def _secret(problem: Any) -> bool:
+    """Whether what was written may hold a key, which must not be printed."""
+    name, value = problem["loc"][-1] if problem["loc"] else "", str(problem.get("input"))
+    return name == "api_key_env" or (name == "base_url" and any(sign in value for sign in "@?#"))
 
 
 def _given(problem: Any) -> str:

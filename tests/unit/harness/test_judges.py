@@ -36,6 +36,14 @@ def test_judges_are_read_by_name(tmp_path: Path) -> None:
         load_judges(tmp_path / "other.yaml")
 
 
+def test_a_judges_key_does_not_stand_in_its_url(tmp_path: Path) -> None:
+    path = tmp_path / "judges.yaml"
+    path.write_text("careful: {base_url: 'http://ann:s3cret@host/v1', model: m}\n")
+    with pytest.raises(InputError, match="api_key_env") as refused:
+        load_judges(path)
+    assert "s3cret" not in refused.value.one_line()
+
+
 @pytest.mark.parametrize(
     "method",
     [

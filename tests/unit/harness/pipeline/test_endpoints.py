@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from harness.spec import EndpointSpec
 from serve.fake import Script
 
 QUESTIONS = {f"item {n}": f"answer {n}" for n in range(50)}
@@ -143,3 +144,39 @@ def test_prompts_and_retrieved_contexts_are_rows_of_their_own(desk):
     assert desk.resolve().baseline_subjects()[1].identity != prompted.identity
     desk.write("contexts.jsonl", [{"id": "i0"}])
     assert "contexts.jsonl:1: not {id, contexts: [text]}" in desk.ratchet("check", "spec.yaml").error
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("https://ann:s3cret@host/v1", "has a user or a secret in it"),
+        ("https://s3cret@host/v1", "has a user or a secret in it"),
+        ("https://host/v1?api_key=s3cret", "has a key in it (api_key=…)"),
+        ("https://host/v1?x=1&Access-Token=s3cret", "has a key in it (Access-Token=…)"),
+        ("https://host/v1?sig=s3cret", "has a key in it (sig=…)"),
+        ("https://host/v1#s3cret", "has a part behind '#'"),
+        ("https://host:s3cret/v1?", "is not a URL"),
+        ("ftp://ann:s3cret@host/v1", "should match pattern"),
+    ],
+)
+def test_a_key_in_a_url_is_refused_and_not_repeated(desk, url, said):
+    """The URL is stored with every result; the key belongs into the environment."""
+    spec(desk, {"endpoint": {"base_url": url, "model": "m"}}, endpoint("http://127.0.0.1:1", "base"))
+    ended = desk.ratchet("check", "spec.yaml")
+    assert said in ended.error
+    assert "spec.yaml:" in ended.error
+    assert "s3cret" not in ended.error
+    assert desk.files() == set()
+
+
+def test_a_key_in_place_of_its_variables_name_is_refused_and_not_repeated(desk):
+    key = "sk-s3cret"
+    spec(desk, endpoint("http://host", "m", api_key_env=key), endpoint("http://127.0.0.1:1", "base"))
+    ended = desk.ratchet("check", "spec.yaml")
+    assert "is no name of an environment variable: write the variable's name, never the key itself" in ended.error
+    assert key not in ended.error
+
+
+def test_a_query_without_a_key_is_kept(desk):
+    found = EndpointSpec(base_url="https://host/openai/v1?api-version=2026-01-01", model="m")
+    assert found.base_url.endswith("?api-version=2026-01-01")
