@@ -23,6 +23,7 @@ from harness.stats import (
     mean_interval,
     paired_difference,
     sign_flip,
+    skewness_p,
 )
 from harness.stats.numbers import Floats, Integers
 
@@ -101,6 +102,10 @@ class Pairing:
         """One-sided p-value of "the difference is at most `line`" by flipping clusters; 1 without items."""
         return sign_flip(*self.units(), line) if self.items else 1.0
 
+    def skewness_p(self, line: float) -> float:
+        """The same, allowing for clusters with a long tail on the losing side (harness.stats.skew); 1 without items."""
+        return skewness_p(*self.units(), line) if self.items else 1.0
+
     def comparison(self, confidence: float = CONFIDENCE) -> Comparison:
         return Comparison(
             metric=self.candidate.metric,
@@ -161,16 +166,18 @@ def value_of(scores: SubjectScores, items: Sequence[str]) -> float | None:
     return math.fsum(scores.values[item] for item in items) / len(items)
 
 
-def own_interval(scores: SubjectScores) -> Interval:
-    """A subject's own value with its interval, over all its items, paired or not."""
+def own_interval(scores: SubjectScores, confidence: float = CONFIDENCE) -> Interval:
+    """A subject's own value with its interval at `confidence`, two-sided, over all its items, paired or not."""
     problem = _unusable(scores)
     if problem:
         return Interval(estimate=None, items=len(scores.values), clusters=0, discordant=0, method="none", note=problem)
     items = [item for item in sorted(scores.values) if item in scores.clusters]
     clusters = [scores.clusters[item] for item in items]
     if not _averaged(scores.info):
-        return corpus_interval(scores.info, [scores.parts[item] for item in items if item in scores.parts], clusters)
-    return mean_interval([scores.values[item] for item in items], clusters, scores.info.unit)
+        return corpus_interval(
+            scores.info, [scores.parts[item] for item in items if item in scores.parts], clusters, confidence
+        )
+    return mean_interval([scores.values[item] for item in items], clusters, scores.info.unit, confidence)
 
 
 def choose_best(subjects: Sequence[SubjectScores]) -> SubjectScores:

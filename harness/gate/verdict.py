@@ -15,6 +15,9 @@ EXIT_CODES: dict[Verdict, int] = {"SHIP": 0, "BLOCK": 10, "INCONCLUSIVE": 11, "I
 # The one comparator that may not exist yet; what it would have guarded is then guarded by the others.
 MAY_BE_ABSENT = "incumbent"
 ALWAYS_GUARDED = "base"
+# Methods of intervals that the check for skewed clusters says nothing of: Tango's knows how its counts are spread, and
+# prediction-powered inference rests on more than the judge's values, which the check would see.
+NOT_SKEWED = frozenset({"tango", "ppi", "ppi+bound"})
 
 Role = Literal["primary", "guardrail"]
 Scores = Mapping[str, SubjectScores]
@@ -24,7 +27,8 @@ Comparators = Mapping[str, Scores | None]
 class Row(Record):
     """One line of the gate. `verdict` None: the comparator does not exist yet, so the row does not count.
 
-    `level` is the one-sided error of its bounds; `sign_flip` the p-value of the check, where clusters are few.
+    `level` is the one-sided error of its bounds. `sign_flip` is the p-value of that check, where clusters are few, and
+    `skewness` of the other one, where the interval takes clusters to be spread evenly.
     """
 
     role: Role
@@ -36,6 +40,7 @@ class Row(Record):
     reason: str
     level: float = ALPHA
     sign_flip: float | None = None
+    skewness: float | None = None
 
 
 class GateResult(Record):
@@ -164,17 +169,28 @@ def _compared_row(line: _Line, candidate: SubjectScores, against: SubjectScores,
     comparison = pairing.comparison(1 - 2 * alpha)
     guards_base = line.role == "guardrail" and line.comparator == ALWAYS_GUARDED
     told = candidate.problem or against.problem
-    problem = told or comparison.problem or _unfit(candidate, against) or (_at_chance(against) if guards_base else "")
+    problem = (
+        told or comparison.problem or _unfit(candidate, against) or (_at_chance(against, alpha) if guards_base else "")
+    )
     found = {"comparison": comparison}
     if problem:
         bare = _bare_row(line, alpha, "INVALID", f"{line.metric} against {line.comparator}: {problem}")
         return bare.model_copy(update=found)
-    verdict, flip = row_verdict(comparison.difference, line.at), None
-    if verdict == "SHIP" and comparison.difference.clusters < FEW:
-        flip = pairing.sign_flip(line.at)
-        verdict = "SHIP" if flip <= alpha else "INCONCLUSIVE"
-    reason = _reason(comparison, line, verdict, alpha, flip)
-    return _bare_row(line, alpha, verdict, reason).model_copy(update=found | {"sign_flip": flip})
+    verdict, checks = row_verdict(comparison.difference, line.at), _Checks()
+    if verdict == "SHIP":
+        flip = pairing.sign_flip(line.at) if comparison.difference.clusters < FEW else None
+        even = comparison.difference.method in NOT_SKEWED
+        checks = _Checks(flip, None if even else pairing.skewness_p(line.at))
+        verdict = "INCONCLUSIVE" if max(flip or 0.0, checks.skewness or 0.0) > alpha else "SHIP"
+    reason = _reason(comparison, line, verdict, alpha, checks)
+    return _bare_row(line, alpha, verdict, reason).model_copy(update=found | checks._asdict())
+
+
+class _Checks(NamedTuple):
+    """p-values of what must agree with the bound before a row ships; None: not asked."""
+
+    sign_flip: float | None = None
+    skewness: float | None = None
 
 
 def _unfit(candidate: SubjectScores, against: SubjectScores) -> str:
@@ -186,12 +202,15 @@ def _unfit(candidate: SubjectScores, against: SubjectScores) -> str:
     return ""
 
 
-def _at_chance(base: SubjectScores) -> str:
-    """Why a guardrail could not notice a loss, or ''. Not asked where less is better: there the worst has no end."""
+def _at_chance(base: SubjectScores, alpha: float) -> str:
+    """Why a guardrail could not notice a loss, or ''. Not asked where less is better: there the worst has no end.
+
+    Clearly above chance means at the row's own level: a stricter look must be surer of this as well.
+    """
     chance = base.info.chance
     if chance is None and base.info.unit in UNIT_RANGE:
         chance = UNIT_RANGE[base.info.unit][0]
-    found = own_interval(base)
+    found = own_interval(base, 1 - 2 * alpha)
     if base.info.direction == "down" or chance is None or found.estimate is None or found.low is None:
         return ""
     if found.low > chance:
@@ -203,7 +222,7 @@ def _at_chance(base: SubjectScores) -> str:
     )
 
 
-def _reason(comparison: Comparison, line: _Line, verdict: Verdict, alpha: float, flip: float | None) -> str:
+def _reason(comparison: Comparison, line: _Line, verdict: Verdict, alpha: float, checks: _Checks) -> str:
     """One sentence: what was found, where the line lies, and what is missing."""
     difference, unit = comparison.difference, comparison.info.unit
     who = line.comparator if line.comparator == comparison.against else f"{line.comparator} ({comparison.against})"
@@ -214,15 +233,22 @@ def _reason(comparison: Comparison, line: _Line, verdict: Verdict, alpha: float,
     suffix = "" if unit == "share" else f" {unit}"
     text = f"{found}: {estimate}{suffix}"
     at = "" if alpha == ALPHA else f" (one-sided {100 * (1 - alpha):.5g} %)"
+    flip, skew = checks
     if verdict == "SHIP":
         agrees = (
             "" if flip is None else f", as the sign-flip test of {difference.clusters} clusters agrees (p {flip:.2g})"
         )
         return f"{text}, and its lower bound {low}{at} lies above the line at {mark}{agrees}"
-    if flip is not None:
+    if flip is not None and flip > alpha:
         return (
             f"{text}, and its lower bound {low}{at} lies above the line at {mark}, but the sign-flip test of "
             f"{difference.clusters} clusters does not agree (p {flip:.2g}, {alpha:.2g} needed); it needs more clusters"
+        )
+    if skew is not None and skew > alpha:
+        return (
+            f"{text}, and its lower bound {low}{at} lies above the line at {mark}, but some of the "
+            f"{difference.clusters} clusters lose far more than the others, and allowing for that it is not sure "
+            f"(p {skew:.2g}, {alpha:.2g} needed); it needs more clusters"
         )
     if verdict == "BLOCK":
         return f"{text}, and its upper bound {high}{at} lies below the line at {mark}"

@@ -3,6 +3,7 @@
 - intervals  paired differences and means: CR2 with Satterthwaite's degrees of freedom, Tango, Wilson
 - corpus     BLEU, TER, chrF, macro-F1 from sufficient statistics, with a paired cluster bootstrap
 - flips      the sign-flip test where clusters are few
+- skew       a check for clusters with a long tail on the losing side
 - looks      what a further look at a release split costs
 - seeds      a recipe's difference, with items' and seeds' errors
 - power      what a gate can see before it is run
@@ -28,6 +29,7 @@ from harness.stats.power import (
     smallest_visible,
 )
 from harness.stats.seeds import pooled_variance, recipe_difference
+from harness.stats.skew import skewness_p
 
 __all__ = [
     "ALPHA",
@@ -55,6 +57,7 @@ __all__ = [
     "recipe_difference",
     "sample_like",
     "sign_flip",
+    "skewness_p",
     "smallest_visible",
     "tango",
     "wilson",

@@ -194,6 +194,9 @@ class _Sides:
         tail = _expanded_tail(self.groups, confidence)
         low, high = (float(end) for end in np.quantile(self._draws(), [tail, 1 - tail]))
         low, high, method = min(low, estimate), max(high, estimate), "bootstrap"
+        if tail <= 1 / (DRAWS + 1):  # a level that the draws cannot tell: the t interval's reach as well
+            reach = error * t_quantile(self.groups - 1, confidence)
+            low, high = min(low, estimate - reach), max(high, estimate + reach)
         width = (UNIT_RANGE[self.info.unit][1] if self.info.unit in UNIT_RANGE else 0.0) if self.paired else 0.0
         bound = flip_bound(pseudo, width, confidence)
         if bound and few(~self.alike, self.index):

@@ -1,4 +1,4 @@
-"""What a further look at one version of a release split may cost.
+"""What a further look at the same release items may cost; harness.looks says which those are.
 
 Every look may ship something that is no better; all looks together may do so with a chance of at most 5 %. Look k pays
 0.05/2^k: 2.5 % for the first (the gate's one-sided 97.5 % bound), then 1.25 %, 0.625 %, 0.3125 %, 0.15625 %. Whatever
@@ -10,7 +10,7 @@ is outside this (and outside any) budget, which is why items of `release` are se
 
 from __future__ import annotations
 
-BUDGET = 0.05  # one-sided, per version of a release split
+BUDGET = 0.05  # one-sided, for all decisions that rest on the same release items
 # A sixth look would have 0.078 %: the bound lies 3.2 standard errors out, and twice the first look's items would be
 # needed to see the same gain. New items are cheaper.
 MOST_LOOKS = 5

@@ -314,6 +314,29 @@ def test_few_clusters_ship_only_if_the_sign_flip_test_agrees():
     assert many.rows[0].sign_flip is None  # 40 clusters need no check
 
 
+def test_clusters_that_lose_far_more_than_the_others_count_against_a_candidate():
+    """45 clusters gain a little, 5 lose much: the bound lies above the line, but not one that sees the tail.
+
+    Mean 0.53, t = 2.14; k = -2.67/sqrt(50) = -0.377, so g = 1.56 where 2.01 is needed.
+    """
+    gains = np.r_[np.tile([1.0, 1.2], 45), np.full(10, -4.65)]
+    old = by_metric(clustered(subject("old"), np.full(100, 50.0), 50))
+    for values, verdict in ((gains, "INCONCLUSIVE"), (gains + 0.5, "SHIP"), (0.39 + WOBBLE.repeat(3)[:100], "SHIP")):
+        who = clustered(subject("new"), 50 + values, 50)
+        who = who.model_copy(update={"clusters": {f"i{place}": f"c{place // 2}" for place in range(100)}})
+        base = {"aac/chrf": old["aac/chrf"].model_copy(update={"clusters": who.clusters})}
+        found = judge(gate(), by_metric(who), {"incumbent": base})
+        row = found.rows[0]
+        assert row.comparison is not None
+        assert row.comparison.difference.low is not None
+        assert row.comparison.difference.low > 0
+        assert found.verdict == verdict, found.reason
+        assert row.sign_flip is None
+        assert row.skewness is not None
+        assert (row.skewness <= 0.025) == (verdict == "SHIP")
+        assert ("some of the 50 clusters lose far more than the others" in found.reason) == (verdict != "SHIP")
+
+
 def test_holm_steps_down_over_candidates():
     """Clear: ships at alpha/3. Then two are left at alpha/2, and the one that needs it ships there; the equal never."""
     base = {"incumbent": by_metric(scores(subject("old"), np.full(ITEMS, 50.0)))}
@@ -356,6 +379,19 @@ def test_a_guardrail_whose_base_does_no_better_than_chance_is_invalid(right, inf
     against_base = found.rows[-1]
     assert (against_base.comparator, against_base.verdict != "INVALID") == ("base", sees)
     assert ("not clearly above chance" in found.reason) != sees
+
+
+def test_the_base_must_be_above_chance_at_the_rows_own_level():
+    """60 of 100 right, chance 0.5: Wilson's lower bound is 0.502 at 95 %, 0.488 at 97.5 % (the second look)."""
+    mine, old = lifted(5.0)
+    guard = {"metric": "lm/acc", "info": MetricInfo(chance=0.5)}
+    known = [1.0] * 60 + [0.0] * 40
+    new, base = scores(subject("new"), known, **guard), scores(BASE, known, **guard)
+    incumbent = old | by_metric(scores(subject("old"), known, **guard))
+    everyone = {"incumbent": incumbent, "base": by_metric(base)}
+    for alpha, invalid in ((0.025, False), (0.0125, True)):
+        found = judge(gate(guardrails=GUARD), mine | by_metric(new), everyone, alpha)
+        assert (found.rows[-1].verdict == "INVALID") == invalid
 
 
 def corpus(who: Subject, right: float, seed: int, **changes) -> SubjectScores:
