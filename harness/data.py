@@ -11,7 +11,7 @@ import contextlib
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,11 @@ def turns_of(value: Any, role: str) -> list[Turn]:
         if not isinstance(turn, dict) or turn.get("role") not in ROLES or not isinstance(turn.get("content"), str):
             raise ValueError(f"has a turn that is not {{role: {'|'.join(ROLES)}, content: text}}")
     return [{"role": turn["role"], "content": turn["content"]} for turn in value]
+
+
+def asked(turns: Sequence[Turn]) -> str:
+    """The turns as one text, without the system prompt, which is instruction and the same for all."""
+    return "\n".join(turn["content"] for turn in turns if turn["role"] != "system") or turns[-1]["content"]
 
 
 def _field(row: Row, column: str, role: str) -> list[Turn]:

@@ -8,7 +8,7 @@ import numbers
 from typing import Any
 
 from harness.core.records import ItemResult, MetricInfo, Score
-from harness.evaluate.lm_eval_tasks import CHOOSING, Tasks, chance, split_of, unit
+from harness.evaluate.lm_eval_tasks import CHOOSING, Tasks, chance, item_id, split_of
 
 Samples = dict[str, list[dict[str, Any]]]
 
@@ -37,9 +37,8 @@ def metrics(samples: Samples, tasks: Tasks) -> dict[str, MetricInfo]:
         for (metric, name), scored in by_name.items():
             info = tasks.metric(task, metric)
             assert info is not None
-            values = [value for sample in scored if math.isfinite(value := float(sample[metric]))]
             guess = chance(scored) if metric in CHOOSING else None
-            found[name] = info.model_copy(update={"unit": unit(values), "chance": guess})
+            found[name] = info.model_copy(update={"chance": guess})
     return dict(sorted(found.items()))
 
 
@@ -59,15 +58,14 @@ def mean(tasks: Tasks, samples: Samples) -> float:
 def _item(task: str, sample: dict[str, Any], own: bool, dev_share: float, tasks: Tasks) -> ItemResult:
     """Metrics are named `task/metric`, and `task/metric,filter` where the task names its filters.
 
-    Only our `own` tasks' documents carry our id, split and cluster; elsewhere these columns mean other things, and a
-    document is known by its number and its hash: a data set that changed does not pair with what it was.
+    Only our `own` tasks' documents carry our id, split and cluster; elsewhere these columns mean other things.
     """
     document = sample["doc"] if own else {}
-    item_id = f"{task}/{document.get('id') or '{}-{}'.format(sample['doc_id'], sample['doc_hash'][:8])}"
+    name = item_id(task, document, sample["doc_id"], sample["doc_hash"], own)
     return ItemResult(
-        item_id=item_id,
+        item_id=name,
         split=split_of(document, sample["doc_hash"], own, dev_share),
-        cluster=str(document.get("cluster", item_id)),
+        cluster=str(document.get("cluster", name)),
         bucket="scored",
         scores={_name(task, metric, sample): _score(float(sample[metric])) for metric in _numeric(task, sample, tasks)},
         prompt_sha256=str(sample["prompt_hash"]),

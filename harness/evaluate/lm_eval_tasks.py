@@ -6,6 +6,7 @@ import difflib
 import json
 import logging
 import random
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ RANDOM_SEED, OTHER_SEED = 0, 1234
 # Metrics that guessing among n choices gets right once in n.
 CHOOSING = frozenset({"acc", "acc_norm", "acc_bytes", "acc_mutual_info"})
 MEANS = frozenset({"mean", "nanmean"})
+# Metrics that are a share of 1 per document, by what lm-eval and its tasks call them; '_' parts a name.
+# Others (rouge, score, …) are 0 to 1 in one task and 0 to 100 in the next, so a task's YAML says: metadata.units.
+SHARE = re.compile(r"(^|_)(acc|accuracy|em|exact_match|match|f1|precision|recall|pass@\d+)($|_|:)")
 
 
 @dataclass
@@ -66,7 +70,18 @@ class Tasks:
             self.left_out[f"{task}/{name}"] = f"a corpus statistic ({called}), no number per document"
             return None
         up = self.found[task].higher_is_better().get(name, True)
-        return MetricInfo(direction="up" if up else "down")
+        return MetricInfo(direction="up" if up else "down", unit=self._unit(task, name))
+
+    def _unit(self, task: str, name: str) -> str:
+        """A fact of the task, never of the values that one subject happens to have: two subjects must agree on it.
+
+        What `metadata: {units: {rouge1: points}}` in the task's YAML says, else by name.
+        """
+        metadata = self.found[task].get_config("metadata")
+        told = metadata.get("units") if isinstance(metadata, dict) else None
+        if isinstance(told, dict) and name in told:
+            return str(told[name])
+        return "share" if SHARE.search(name) else "value"
 
 
 def load(tasks: list[str], include_path: list[str], num_fewshot: int | None) -> Tasks:
@@ -110,6 +125,21 @@ def _of_folder(folder: str) -> list[str]:
     return names
 
 
+def documents_file(job_file: Path) -> Path:
+    """Where the worker's `--check` writes what the documents of all tasks are, one JSON object a line."""
+    return job_file.with_suffix(".documents.jsonl")
+
+
+def item_id(task: str, document: Any, number: int, doc_hash: str, own: bool) -> str:
+    """What a document is called in results, in the register of burnt items and in what is excluded.
+
+    Only our `own` tasks' documents may carry an id of ours. Any other is known by its number and its hash: a data set
+    that changed does not pair with what it was.
+    """
+    given = document.get("id") if own else None
+    return f"{task}/{number}-{doc_hash[:8]}" if given in (None, "") else f"{task}/{given}"
+
+
 def document_hash(document: Any) -> str:
     """lm-eval's own `doc_hash` of a document: SHA-256 of its JSON."""
     from lm_eval.utils import handle_non_serializable, hash_string
@@ -139,11 +169,22 @@ def chance(samples: list[dict[str, Any]]) -> float | None:
     return sum(known) / len(known) if known and len(known) == len(shares) else None
 
 
-def unit(values: list[float]) -> str:
-    """`share` for values within 0 and 1, else `points` within 0 and 100, else no unit that we know."""
-    if all(0 <= value <= 1 for value in values):
-        return "share"
-    return "points" if all(0 <= value <= 100 for value in values) else "value"
+def asked(task: Any, document: Any) -> str:
+    """What a document asks, as the task words it; all its text where that is no text (a number of a choice)."""
+    text = task.doc_to_text(document)
+    if isinstance(text, str) and text.strip():
+        return text
+    return "\n".join(value for value in document.values() if isinstance(value, str))
+
+
+def right_answers(task: Any, document: Any) -> list[str]:
+    """The right answers as text; none where the task has another form for them."""
+    target = task.doc_to_target(document)
+    targets = target if isinstance(target, list) else [target]
+    if any(isinstance(one, int) for one in targets) and task.get_config("doc_to_choice") is not None:
+        choices = task.doc_to_choice(document)
+        targets = [choices[one] if isinstance(one, int) and 0 <= one < len(choices) else one for one in targets]
+    return [one for one in targets if isinstance(one, str) and one.strip()]
 
 
 def quiet() -> None:

@@ -7,7 +7,8 @@ once. Every document is scored, `dev` and `release`; the choice of a template se
 Events, one JSON object per line on stdout: `loading`; `done` per subject with `eval_id`, `items`, `seconds`, `metrics`
 (name -> MetricInfo), `left_out` (metric -> why), `chat_template` ("chat" or "plain"), `chosen_on_dev` (the two means,
 where there was a choice) and `cut` (texts that lost tokens on the left); `wrong` with `problem` and `fix`. With
-`--check` nothing is scored: `task` per task with `task`, `documents`, `dev`, `metrics` and `left_out`.
+`--check` nothing is scored: `task` per task with `task`, `documents`, `dev`, `metrics` and `left_out`, after the
+documents themselves were written beside the job (JOB.documents.jsonl).
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from harness.core.errors import RatchetError
 from harness.core.journal import Journal
+from harness.core.paths import write_atomic
 from harness.core.process import die_with_parent
+from harness.evalset.content import of_document
 from harness.evaluate import lm_eval_items, lm_eval_tasks
 from harness.evaluate.lm_eval_tasks import Tasks
 
@@ -45,7 +49,7 @@ def main(arguments: list[str]) -> int:
 
     try:
         if arguments[0] == "--check":
-            _check(job, tell)
+            _check(job, lm_eval_tasks.documents_file(Path(arguments[-1])), tell)
         else:
             _score_all(job, tell)
     except RatchetError as error:
@@ -54,10 +58,12 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _check(job: dict[str, Any], tell: Tell) -> None:
-    """Load the tasks and say what they give. The unit of a metric is known once there are values."""
+def _check(job: dict[str, Any], file: Path, tell: Tell) -> None:
+    """Load the tasks, write down their documents, and say what they give."""
     tasks = lm_eval_tasks.load(job["tasks"], job["include_path"], job["num_fewshot"])
     own = set(job["own_tasks"])
+    lines = [json.dumps(one) + "\n" for one in _documents(tasks, own, job["dev_share"], job["limit"])]
+    write_atomic(file, "".join(lines).encode())
     dev = tasks.dev_documents(own, job["dev_share"], job["limit"])
     for name, task in tasks.found.items():
         metrics = {key: info.model_dump(mode="json") for key in task.aggregation() if (info := tasks.metric(name, key))}
@@ -69,6 +75,26 @@ def _check(job: dict[str, Any], tell: Tell) -> None:
             metrics={f"{name}/{key}": info for key, info in metrics.items()},
             left_out={key: why for key, why in tasks.left_out.items() if key.startswith(f"{name}/")},
         )
+
+
+def _documents(tasks: Tasks, own: set[str], dev_share: float, limit: int | None) -> Iterator[dict[str, Any]]:
+    """Every document as lm-eval loads it: the ids, splits and clusters that its results have, and its content."""
+    for name, task in tasks.found.items():
+        for number, document in enumerate(islice(task.eval_docs, limit)):
+            row = document if isinstance(document, dict) else {"document": document}
+            doc_hash = lm_eval_tasks.document_hash(document)
+            item_id = lm_eval_tasks.item_id(name, row, number, doc_hash, name in own)
+            content = of_document(row)
+            yield {
+                "task": name,
+                "item_id": item_id,
+                "split": lm_eval_tasks.split_of(row, doc_hash, name in own, dev_share),
+                "cluster": str(row.get("cluster", item_id)) if name in own else item_id,
+                "prompt": lm_eval_tasks.asked(task, document),
+                "golds": lm_eval_tasks.right_answers(task, document),
+                "asked": content.asked,
+                "whole": content.whole,
+            }
 
 
 def _score_all(job: dict[str, Any], tell: Tell) -> None:

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from harness import campaign as campaigns
 from harness.burned import burned
@@ -25,16 +24,16 @@ from harness.contamination import EXCLUDING, Item, Match, Row, find
 from harness.core.fingerprint import file_sha256, sha256_of
 from harness.core.paths import Lab, read_json, write_json
 from harness.core.records import AdapterRecord, DataRef, RunJob
-from harness.data import Turn, inspect, numbered_rows, read_json_lines
-from harness.evalset import SPLITS, Evalset
+from harness.data import asked, inspect, numbered_rows
+from harness.evalset import SPLITS
+from harness.gate import DECIDING_SPLIT
+from harness.pipeline import items as items_of
 from harness.pipeline.context import Context, find_adapter
-from harness.pipeline.evaluation import wanted
 from harness.pipeline.findings import Finding
 from harness.progress import Progress
 
 RULES = 1  # raise it when harness.contamination finds something else in the same texts
 MAX_EXCLUDED_SHARE = 0.5  # of a split: what is left would no longer be the evalset
-OUR_COLUMNS = ("id", "split", "cluster", "kind")  # of an lm-eval document: not what is asked
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Found:
-    """Every match, and the training files that could not be looked through any more."""
+    """Every match; the training files that could not be looked through any more, and the lm-eval tasks whose documents
+    could not be had (task -> why)."""
 
     items: list[Item]
     sources: list[Source]
     matches: list[Match]
     gone: list[str]
+    missing: dict[str, str]
 
     @property
     def trained(self) -> list[Match]:
@@ -67,7 +68,8 @@ class Found:
 def scan(context: Context) -> Found:
     """All matches of a spec. Takes about 15 s per 100,000 rows of 150 words the first time (5,000 items, one core);
     a terminal shows a bar. Raises InputError for training data that changed since it was planned."""
-    items = [*chain.from_iterable(map(_items, context.evalsets)), *_documents(context)]
+    every = items_of.known(context)
+    items = [one.item for one in every.items]
     data, gone = _data(context)
     fields = {"id", *(item.cluster_field for item in items if item.cluster_field)}
     named = [*(_of_data(ref, fields) for ref in [*data, *_examples(context)]), *_rated(context.lab)]
@@ -89,7 +91,7 @@ def scan(context: Context) -> Found:
         if items
         for one in read_json(kept[source.name])
     ]
-    return Found(items, sources, matches, gone)
+    return Found(items, sources, matches, gone, every.missing)
 
 
 def excluded(context: Context) -> dict[str, set[str]]:
@@ -103,9 +105,10 @@ def excluded(context: Context) -> dict[str, set[str]]:
 
 
 def notes(context: Context) -> list[str]:
-    """One sentence per evalset that has excluded items."""
+    """One sentence per evalset that has excluded items, and per lm-eval task that could not be looked at."""
     trained: dict[str, set[str]] = defaultdict(set)
-    for one in scan(context).trained:
+    found = scan(context)
+    for one in found.trained:
         trained[one.evalset].add(one.item_id)
     opened = _burned(context)
     texts = []
@@ -113,17 +116,21 @@ def notes(context: Context) -> list[str]:
         parts = [f"{len(trained[name])} stand in training data"] if trained[name] else []
         parts += [f"{len(opened[name])} of release were opened on record"] if opened.get(name) else []
         texts.append(f"items of {name} that decide nothing: {', '.join(parts)}")
-    return texts
+    return [*texts, *(_unscanned(task, why) for task, why in found.missing.items())]
+
+
+def _unscanned(task: str, why: str) -> str:
+    return f"the documents of lm_eval/{task} were not compared with training data: {why.rstrip('.')}"
 
 
 def _burned(context: Context) -> dict[str, set[str]]:
-    """Opened items; those of lm-eval by their task, which stands in front of their ids."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for one in wanted(context, [context.base_subject]):
-        for item_id in burned(context.lab, one.sha256):
-            name = f"lm_eval/{item_id.partition('/')[0]}" if one.kind == "lm_eval" else one.evalset
-            found[name].add(item_id)
-    return dict(found)
+    """Opened items by evalset or lm-eval task; by their content, so that they stay opened in another version of it."""
+    by_name: dict[str, dict[str, str]] = defaultdict(dict)
+    for one in items_of.known(context).items:
+        if one.item.split == DECIDING_SPLIT:
+            by_name[one.item.evalset][one.item.item_id] = one.content.asked
+    found = {name: burned(context.lab, name, items) for name, items in by_name.items()}
+    return {name: opened for name, opened in found.items() if opened}
 
 
 # --- what check says --------------------------------------------------------------------------------------------
@@ -139,7 +146,8 @@ def findings(context: Context) -> list[Finding]:
         Finding("warning", "contamination", f"{name} is gone or changed: not compared with the evalsets")
         for name in found.gone
     ]
-    if rows and not found.trained:
+    told += [Finding("warning", "contamination", _unscanned(task, why)) for task, why in found.missing.items()]
+    if rows and found.items and not found.trained:
         text = f"none of {len(found.items)} items among {rows} training rows"
         related = len({(one.evalset, one.item_id) for one in found.matches if one.kind == "cluster"})
         more = f"; {related} share a cluster or an id with some, not their text" if related else ""
@@ -185,53 +193,6 @@ def _short(name: str) -> str:
     """A path as people would write it here."""
     path = Path(name)
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else name
-
-
-# --- items ------------------------------------------------------------------------------------------------------
-
-
-def _items(evalset: Evalset) -> Iterator[Item]:
-    for item in evalset.items:
-        yield Item(
-            evalset=evalset.name,
-            item_id=item.id,
-            split=item.split,
-            prompt=_asked(item.turns),
-            golds=tuple(item.gold),
-            cluster=evalset.cluster_of(item),
-            cluster_field=evalset.definition.cluster,
-        )
-
-
-def _asked(turns: Sequence[Turn]) -> str:
-    """The turns without the system prompt, which is instruction and the same for all."""
-    return "\n".join(turn["content"] for turn in turns if turn["role"] != "system") or turns[-1]["content"]
-
-
-def _documents(context: Context) -> Iterator[Item]:
-    """Items of lm-eval tasks that lie here, by the ids that their results have."""
-    named = context.spec.evaluate.lm_eval.tasks if context.spec.evaluate.lm_eval else []
-    for evalset in context.task_sets:
-        path = evalset.folder / evalset.definition.items
-        tasks = [task for task in evalset.definition.tasks if task in named]
-        for number, document in read_json_lines(path) if path.is_file() else ():
-            for task in tasks:
-                yield _document(task, str(document.get("id", number - 1)), document)
-
-
-def _document(task: str, name: str, document: dict[str, Any]) -> Item:
-    texts = {key: value for key, value in document.items() if isinstance(value, str) and key not in OUR_COLUMNS}
-    choices, gold = document.get("choices"), document.get("gold")
-    right = choices[gold] if isinstance(choices, list) and isinstance(gold, int) and gold < len(choices) else gold
-    return Item(
-        evalset=f"lm_eval/{task}",
-        item_id=f"{task}/{name}",
-        split=str(document.get("split", "release")),
-        prompt=texts.get("prompt") or texts.get("question") or "\n".join(texts.values()),
-        golds=(right,) if isinstance(right, str) else (),
-        cluster=str(document.get("cluster", f"{task}/{name}")),
-        cluster_field="cluster" if "cluster" in document else None,
-    )
 
 
 # --- sources ----------------------------------------------------------------------------------------------------
@@ -281,8 +242,8 @@ def _of_data(ref: DataRef, fields: set[str]) -> Source:
             yield Row(
                 source=ref.path,
                 line=number,
-                prompt=_asked(row["prompt"]),
-                completions=[_asked(turns) for turns in answers],
+                prompt=asked(row["prompt"]),
+                completions=[asked(turns) for turns in answers],
                 keys={key: str(written[key]) for key in fields if isinstance(written.get(key), str | int)},
             )
 
@@ -306,7 +267,7 @@ def _of_campaign(lab: Lab, name: str, pairs: int) -> Source:
     def rows() -> Iterator[Row]:
         for number, pair in enumerate(campaigns.read(lab, name)[1], 1):
             keys = {"id": pair.item_id, "cluster": pair.cluster}
-            yield Row(source=source, line=number, prompt=_asked(pair.prompt), keys=keys)
+            yield Row(source=source, line=number, prompt=asked(pair.prompt), keys=keys)
 
     path = campaigns.folder(lab, name) / "pairs.jsonl"
     return Source(source, file_sha256(path), pairs, True, rows)

@@ -34,6 +34,7 @@ from harness.evaluate.business import results
 from harness.gate import CHOOSING_SPLIT, choose_best
 from harness.pipeline.context import Context, adapter_subject, run_adapter
 from harness.pipeline.evaluation import wanted
+from harness.pipeline.items import of_name
 from harness.pipeline.run import at_home, context_of
 from harness.pipeline.tag_events import STEM, events_of, folder, tags_of
 
@@ -96,7 +97,7 @@ def _failures(context: Context, question: Question) -> Failures:
     found = differences(a, b, labels, metric, info)
     selected = _chosen(with_tags(found, tags_of(lab, mine.record.evalset_sha256)), question)
     shown = selected[: question.limit]
-    _burn(lab, mine.record, shown, question)
+    _burn(context, mine.record, shown, question)
     return Failures(
         plan_id=context.plan.plan_id,
         evalset=evalset,
@@ -145,11 +146,15 @@ def _chosen(found: Sequence[Difference], question: Question) -> list[Difference]
     return shown
 
 
-def _burn(lab: Lab, record: EvalRecord, shown: Sequence[Difference], question: Question) -> None:
+def _burn(context: Context, record: EvalRecord, shown: Sequence[Difference], question: Question) -> None:
     opened = [one.item_id for one in shown if one.split == SEALED]
     if opened:
-        evalset = (record.evalset, record.evalset_version, record.evalset_sha256)
-        burned.burn(lab, evalset, opened, question.who, question.burn)
+        task = f"/{opened[0].partition('/')[0]}" if record.kind == "lm_eval" else ""  # one metric, so one task
+        name = record.evalset + task
+        asked = {one.item.item_id: one.content.asked for one in of_name(context, name)}
+        items = {item_id: asked.get(item_id, "") for item_id in opened}
+        evalset = (name, record.evalset_version, record.evalset_sha256)
+        burned.burn(context.lab, evalset, items, question.who, question.burn)
 
 
 def _metric(context: Context, name: str) -> tuple[str, str]:
@@ -307,7 +312,7 @@ def add_tag(
     item = results(lab.evals / record.eval_id).get(item_id)
     if item is None:
         raise InputError(f"evalset {record.evalset} has no item {item_id!r}", "see `ratchet errors` for the item ids")
-    if item.split == SEALED and item_id not in burned.burned(lab, record.evalset_sha256):
+    if item.split == SEALED and item_id not in burned.opened(lab, record.evalset_sha256):
         raise InputError(f"item {item_id!r} is of release, which is sealed", "tag items of tune and dev")
     known = tags_of(lab, record.evalset_sha256).get(item_id, {})
     changed = [check_name(tag, "tag") for tag in dict.fromkeys(tags)]

@@ -83,7 +83,7 @@ def earlier_gate(context: Context) -> PlanRecord | None:
 def _power(gate: Gate, power: GatePower) -> list[Finding]:
     if power.alpha is None:
         text = f"the release split of {gate.primary.metric.split('/')[0]} was decided on {power.look - 1} times"
-        fix = "its error budget is spent: add new release items under a new version"
+        fix = "its error budget is spent: put new release items in place of those that were looked at"
         return [_overruled(gate, Finding("error", "looks", text, fix))]
     found = [_row(gate, row) for row in power.rows]
     found += [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,16 @@ from harness.core.fingerprint import file_sha256, sha256_of
 from harness.core.journal import segments
 from harness.core.paths import Lab, read_json, write_json
 from harness.core.records import MetricInfo, Subject
+from harness.data import read_json_lines
 from harness.evalset import Evalset
+from harness.evaluate.lm_eval_tasks import documents_file
 from harness.executors.local import Child, last_line
 from harness.pipeline.context import Context
 from harness.progress import Progress
 from harness.spec import LmEval
 from serve.engine import Engine
 
+RULES = 2  # raise it when the worker says something else of the same tasks
 WORKER = [sys.executable, "-P", "-m", "harness.evaluate.lm_eval_worker"]
 
 
@@ -33,6 +36,21 @@ class TaskFacts:
     dev: int
     metrics: dict[str, MetricInfo]
     left_out: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Document:
+    """One document of a task: where it belongs by the ids that results have, what it asks, and what it is
+    (harness.evalset.content)."""
+
+    task: str
+    item_id: str
+    split: str
+    cluster: str
+    prompt: str
+    golds: list[str]
+    asked: str
+    whole: str
 
 
 @dataclass(frozen=True)
@@ -51,12 +69,10 @@ def facts(lab: Lab, settings: LmEval, task_sets: list[Evalset]) -> list[TaskFact
 
     Raises InputError for an unknown task (with the nearest name) and for data that cannot be loaded.
     """
-    job = _job(settings, task_sets)
-    name = sha256_of([content(settings, task_sets), job])[:16]
-    cached = lab.cache / "lm_eval" / f"{name}.json"
+    cached = checked(lab, settings, task_sets)
+    job_file = cached.with_suffix(".job.json")
     if not cached.is_file():
-        job_file = lab.cache / "lm_eval" / f"{name}.job.json"
-        write_json(job_file, job)
+        write_json(job_file, _job(settings, task_sets))
         log = job_file.with_suffix(".log")
         with Child([*WORKER, "--check", str(job_file)], log) as child:
             told = [event for event in _events(child, log, InputError) if event["event"] == "task"]
@@ -65,6 +81,20 @@ def facts(lab: Lab, settings: LmEval, task_sets: list[Evalset]) -> list[TaskFact
         TaskFacts(told["task"], told["documents"], told["dev"], _metrics(told), told["left_out"])
         for told in read_json(cached)
     ]
+
+
+def documents(lab: Lab, settings: LmEval, task_sets: list[Evalset]) -> Iterator[Document]:
+    """Every document of the tasks as lm-eval loads them; raises as `facts` does, with which it is cached."""
+    facts(lab, settings, task_sets)
+    job_file = checked(lab, settings, task_sets).with_suffix(".job.json")
+    for _, row in read_json_lines(documents_file(job_file)):
+        yield Document(**row)
+
+
+def checked(lab: Lab, settings: LmEval, task_sets: list[Evalset]) -> Path:
+    """The file of what is known of the tasks; it is there once lm-eval has loaded them."""
+    name = sha256_of([RULES, content(settings, task_sets), _job(settings, task_sets)])[:16]
+    return lab.cache / "lm_eval" / f"{name}.json"
 
 
 def content(settings: LmEval, task_sets: list[Evalset]) -> str:

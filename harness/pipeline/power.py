@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from harness import looks, store
+from harness import store
 from harness.core.errors import InputError, StoreError
 from harness.core.records import EvalRecord, MetricInfo
 from harness.data import read_json_lines
@@ -19,6 +19,7 @@ from harness.evalset import Evalset
 from harness.gate import compare
 from harness.pipeline import lm_eval, votes
 from harness.pipeline.context import Context
+from harness.pipeline.looking import next_look
 from harness.spec import Gate, LmEval
 from harness.stats import (
     UNIT_RANGE,
@@ -100,30 +101,10 @@ def gate_power(context: Context, gate: Gate) -> GatePower:
     return GatePower(look, alpha, rows, joint_power(powers).at_least if rows else 0.0, unknown)
 
 
-def next_look(context: Context, gate: Gate) -> int:
-    """The number that a further look at the primary's release split would have."""
-    name, sha256 = deciding_evalset(context, gate)
-    return len(looks.read(context.lab, name, sha256).looks) + 1
-
-
-def deciding_evalset(context: Context, gate: Gate) -> tuple[str, str]:
-    """(name, content hash) of what the primary is measured on: the release split whose error budget a look spends."""
-    if votes.is_vote_metric(gate.primary.metric):
-        return votes.stands_on(context.lab, gate.primary.metric)[:2]
-    name = gate.primary.metric.split("/")[0]
-    for evalset in context.evalsets:
-        if evalset.name == name:
-            return name, evalset.sha256
-    settings = context.spec.evaluate.lm_eval
-    if name != "lm_eval" or settings is None:
-        raise InputError(f"metric {gate.primary.metric!r} is not measured by this spec", "name its evalset or task")
-    return name, lm_eval.content(settings, context.task_sets)
-
-
 def measured(context: Context, metric: str) -> Measure:
     """Unit and release items of a gate's metric; InputError where this spec does not measure it."""
     if votes.is_vote_metric(metric):
-        return Measure("share", "mean", votes.stands_on(context.lab, metric)[2])
+        return Measure("share", "mean", votes.sizes_of(context.lab, metric))
     names: list[str] = []
     for evalset in context.evalsets:
         for name, info in evalset.definition.metrics.items():
@@ -186,7 +167,7 @@ def _row(gate: Gate, line: _Line, measure: Measure, basis: _Basis, alpha: float)
         truth = planned if planned is not None else line.at + (visible or 0.0)
     power = power_at(sample, truth, line.at, alpha)
     decided: Decided = "yes"
-    if line.role == "guardrail" and _best_bound(measure, sample) <= line.at:
+    if line.role == "guardrail" and _best_bound(measure, sample, alpha) <= line.at:
         decided = "no"
     elif power < POOREST_POWER:
         decided = "no" if basis.stored else "assumed"
@@ -205,10 +186,10 @@ def _row(gate: Gate, line: _Line, measure: Measure, basis: _Basis, alpha: float)
     )
 
 
-def _best_bound(measure: Measure, sample: Sample) -> float:
-    """The lower bound if not one item changed: what no spread, however small, can beat."""
+def _best_bound(measure: Measure, sample: Sample, alpha: float) -> float:
+    """The lower bound at this look's level if not one item changed: what no spread, however small, can beat."""
     low, high = UNIT_RANGE.get(measure.unit, (0.0, 0.0))
-    return tango(0, 0, sample.clusters)[0] * (high - low)
+    return tango(0, 0, sample.clusters, 1 - 2 * alpha)[0] * (high - low)
 
 
 def _basis(context: Context, metric: str, measure: Measure) -> _Basis | None:

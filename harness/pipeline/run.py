@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import looks, store
+from harness import store
 from harness.core.errors import InputError, TrainError
-from harness.core.fingerprint import sha256_of
 from harness.core.paths import Lab, write_atomic
 from harness.core.records import PlanRecord, Subject
 from harness.gate import metrics_of
@@ -18,14 +17,13 @@ from harness.pipeline.check import check, require_clean
 from harness.pipeline.context import Adapter, Context, adapter_subject, find_adapter, resolve, run_adapter
 from harness.pipeline.evaluation import Wanted, evaluate_missing, wanted
 from harness.pipeline.gate_check import earlier_gate
+from harness.pipeline.looking import take_look
 from harness.pipeline.page import gather
-from harness.pipeline.power import deciding_evalset
 from harness.pipeline.subjects import named_endpoints
 from harness.pipeline.training import train_missing
 from harness.plan import again
 from harness.progress import Progress
-from harness.report import Extras, Report, as_html, as_json, as_markdown, build_report, draw
-from harness.spec import Gate
+from harness.report import Extras, Report, as_html, as_json, as_markdown, build_report, draw, on_trial
 
 
 @dataclass(frozen=True)
@@ -192,14 +190,20 @@ def _report(context: Context, cast: Cast, every: list[Wanted], failures: dict[st
     scores = votes.marked(scores, context.evalsets)
     scores += votes.campaign_scores(lab, metrics_of(gate) if gate else [], cast.everyone)
     exclude = contamination.excluded(context)
+    baselines, look = context.baseline_subjects(), 1
+    if gate:
+        tested = on_trial(
+            context.plan, scores, gate, cast.incumbent, cast.candidates, baselines=baselines, exclude=exclude
+        )
+        look = take_look(context, gate, scores, tested, every, exclude)
     built = build_report(
         context.plan,
         scores,
         gate,
         incumbent=cast.incumbent,
         candidates=cast.candidates,
-        baselines=context.baseline_subjects(),
-        look=_look(context, gate, cast, every, exclude) if gate else 1,
+        baselines=baselines,
+        look=look,
         advisory=gate.overrule if gate else None,
         exclude=exclude,
     )
@@ -216,20 +220,6 @@ def _report(context: Context, cast: Cast, every: list[Wanted], failures: dict[st
     files = _write_report(lab, built, extras)
     store.ingest(lab)
     return Result(built, files, context.alias, failures)
-
-
-def _look(context: Context, gate: Gate, cast: Cast, every: list[Wanted], exclude: Mapping[str, Collection[str]]) -> int:
-    """Which look at the primary's release split this is, on record before anything of it is shown.
-
-    The same question (gate, alias) of the same evidence (who is compared, on which items) is the same look. A candidate
-    that was promoted meanwhile is the incumbent as well; that asks nothing new.
-    """
-    evalset, sha256 = deciding_evalset(context, gate)
-    evidence = sorted({one.eval_id for one in every if one.evalset == evalset and not one.subject.repeat})
-    evidence += sorted(item for name, items in exclude.items() if name.startswith(evalset) for item in items)
-    evidence += votes.seen(context.lab, gate.primary.metric)
-    key = sha256_of([context.alias, gate.model_dump(mode="json"), evidence])
-    return looks.take(context.lab, evalset, sha256, key, context.plan.plan_id, context.plan.name)
 
 
 def _write_report(lab: Lab, built: Report, extras: Extras) -> list[Path]:

@@ -38,12 +38,9 @@ def is_vote_metric(metric: str) -> bool:
     return len(rest) == 2 and (kind == "judge" or (kind == "human" and rest[1] == "win"))
 
 
-def stands_on(lab: Lab, metric: str) -> tuple[str, str, list[int]]:
-    """(what is looked at, its content hash, pairs per cluster) of a metric of votes. InputError without a campaign."""
-    _, campaign, _ = metric.split("/")
-    record, pairs = campaigns.read(lab, campaign)
-    sizes = Counter(pair.cluster for pair in pairs)
-    return f"campaign {campaign}", human.content(record, pairs), list(sizes.values())
+def sizes_of(lab: Lab, metric: str) -> list[int]:
+    """Pairs per cluster of the campaign that a metric of votes stands on. InputError without a campaign."""
+    return list(Counter(pair.cluster for pair in campaigns.read(lab, metric.split("/")[1])[1]).values())
 
 
 def seen(lab: Lab, metric: str) -> list[str]:

@@ -5,6 +5,7 @@ Pure: records in, records and text out; only `draw` writes files. Matplotlib is 
 
 from harness.report.build import Board, BoardRow, CandidateReport, Report, build_report
 from harness.report.canvas import as_png, as_svg
+from harness.report.evidence import on_trial
 from harness.report.extras import Extras
 from harness.report.gallery import gallery
 from harness.report.html import as_html
@@ -25,5 +26,6 @@ __all__ = [
     "build_report",
     "draw",
     "gallery",
+    "on_trial",
     "print_tables",
 ]

@@ -29,8 +29,8 @@ from harness.stats.looks import MOST_LOOKS
 
 NOT_CHOSEN = f"not chosen on {CHOOSING_SPLIT}; gate.decide: all tests every candidate"
 SPENT = (
-    f"this version of the release split was decided on {MOST_LOOKS} times, which spends its error budget; a further "
-    "verdict needs new release items"
+    f"items of this release split were decided on {MOST_LOOKS} times, which spends their error budget; a further "
+    "verdict needs new release items in their place"
 )
 
 
@@ -85,7 +85,7 @@ class Report(Record):
     optimism: list[Optimism] = Field([])
     recipes: list[Recipe] = Field([])
     repeats: list[Repeat] = Field([])
-    look: int = Field(1, description="which look at this version of the release split this is")
+    look: int = Field(1, description="which look at the release items this is, see harness.looks")
     alpha: float | None = Field(ALPHA, description="one-sided error of the verdict; None: the split's budget is spent")
     advisory: str | None = Field(None, description="why a gate that could not be decided was used: gate.overrule")
     excluded: dict[str, int] = Field({}, description="items left out as found in training data, by evalset")
@@ -110,7 +110,7 @@ def build_report(
 
     `incumbent`: what the alias serves now; None: nothing yet. `candidates`: by default what the plan's runs made.
     `baselines`: every planned one, also those without scores, what plays the base first.
-    `look`: which look at this version of the release split this is; see harness.stats.looks. `advisory`: why the
+    `look`: which look at the release items this is; see harness.looks and harness.stats.looks. `advisory`: why the
     verdict is only advice. `exclude`: 'aac' or 'lm_eval/tiny' -> items found in training data: no figure rests on them,
     and each comparison also says what it would be with them.
     Raises EvaluationError where the plan has no candidate or one thing was evaluated twice.

@@ -127,11 +127,35 @@ def choose(gate: Gate | None, evidence: Evidence, candidates: Sequence[str]) -> 
         return None, [*notes, f"no candidate could be chosen: {error.problem}"]
 
 
+def on_trial(
+    plan: PlanRecord,
+    scores: Iterable[SubjectScores],
+    gate: Gate,
+    incumbent: Subject | None,
+    candidates: Sequence[Subject],
+    *,
+    baselines: Sequence[Subject] = (),
+    exclude: Excluded | None = None,
+) -> list[str]:
+    """Identities that a report with these arguments (see `build_report`) decides on: who was chosen on `dev`,
+    candidates and best baseline. Known without a look at `release`, so a look can be written down by it."""
+    evidence = Evidence(scores, exclude)
+    cast = cast_of(plan, evidence, incumbent, candidates, baselines)
+    chosen = choose(gate, evidence, cast.candidates)[0]
+    found = cast.candidates if gate.decide == "all" else [chosen] if chosen else []
+    best = _best_baseline(gate, evidence, cast, []) if "best_baseline" in _named(gate) else None
+    return [*found, *([best] if best else [])]
+
+
+def _named(gate: Gate) -> set[str]:
+    return {*gate.primary.better_than, *(name for rail in gate.guardrails for name in rail.against)}
+
+
 def comparators_of(
     gate: Gate, evidence: Evidence, cast: Cast, identity: str, notes: list[str]
 ) -> dict[str, Mapping[str, SubjectScores] | None]:
     """The release scores behind every comparator's name, for one candidate; adds to `notes` who they are."""
-    names = {*gate.primary.better_than, *(name for rail in gate.guardrails for name in rail.against), "base"}
+    names = _named(gate) | {"base"}
     found: dict[str, Mapping[str, SubjectScores] | None] = {}
     for name in sorted(names):
         if name == "incumbent" and cast.incumbent in (None, identity):

@@ -21,7 +21,7 @@ import pytest
 from harness.core.journal import read_all
 from harness.core.records import ItemResult, MetricInfo
 from harness.evaluate.lm_eval_items import items, mean, metrics
-from harness.evaluate.lm_eval_tasks import Tasks, chance, split_of, unit
+from harness.evaluate.lm_eval_tasks import Tasks, chance, item_id, split_of
 from serve.supervise import free_port
 
 BASE = Path("experiments/bases/tiny").absolute()
@@ -161,6 +161,23 @@ def test_tasks_are_checked_before_training(folder: Path) -> None:
     assert all(list(event["left_out"]) == [f"{event['task']}/mcc"] for event in told)
 
 
+def test_documents_are_known_before_by_the_ids_that_their_results_have(scored: dict[str, Any], folder: Path) -> None:
+    run({"tasks": ["houses"]}, folder, "--check")
+    known = [json.loads(line) for line in (folder / "job.documents.jsonl").read_text().splitlines()]
+    places = {one["item_id"]: (one["split"], one["cluster"]) for one in known}
+    assert places == {name: (item.split, item.cluster) for name, item in scored["base"][1].items()}
+    (seventh,) = [one for one in known if one["item_id"].startswith("colours/7-")]
+    assert (seventh["prompt"], seventh["golds"]) == ("The 7. house is", ["green"])
+    assert len({one["whole"] for one in known if one["task"] == "colours"}) == 30
+
+
+def test_a_document_has_its_own_id_only_where_it_is_ours() -> None:
+    document, doc_hash = {"id": 0}, "0123456789"
+    assert item_id("t", document, 7, doc_hash, own=True) == "t/0"
+    assert item_id("t", document, 7, doc_hash, own=False) == "t/7-01234567"
+    assert item_id("t", {"id": None}, 7, doc_hash, own=True) == "t/7-01234567"
+
+
 def test_an_unknown_task_is_named_with_the_nearest(folder: Path) -> None:
     told = run({"tasks": ["colour"]}, folder, "--check")
     assert told == [
@@ -204,14 +221,39 @@ def test_chance() -> None:
     assert chance([sample(0, {"acc": 1}, 1)]) is None, "of a single continuation nobody guesses"
 
 
-def test_units() -> None:
-    assert [unit(values) for values in ([0, 1], [0.5, 40], [-3.0, 1])] == ["share", "points", "value"]
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        ("acc", "share"),
+        ("acc_norm", "share"),
+        ("prompt_level_strict_acc", "share"),
+        ("exact_match", "share"),
+        ("pass@1", "share"),
+        ("f1", "share"),
+        ("likelihood", "value"),
+        ("rouge1", "value"),
+        ("accent", "value"),
+        ("bleu_max", "points"),
+    ],
+)
+def test_a_unit_is_a_fact_of_the_metric_whatever_a_subject_scores(name: str, unit: str) -> None:
+    """A subject whose values all lie within 0 and 1 would else not pair with one whose values do not."""
+    tasks = Tasks({"t": Task(metadata={"units": {"bleu_max": "points"}}, **{name: "mean"})}, None)
+    for value in (0.5, 40.0):
+        found = metrics({"t": [sample(0, {name: value}, 1)]}, tasks)
+        assert found[f"t/{name}"].unit == unit
+    checked = tasks.metric("t", name)
+    assert checked is not None
+    assert checked.unit == unit
 
 
 class Task:
-    def __init__(self, up: bool = True, **aggregations: str) -> None:
+    def __init__(self, up: bool = True, metadata: dict[str, Any] | None = None, **aggregations: str) -> None:
         self._aggregations = {name: SimpleNamespace(__name__=called) for name, called in aggregations.items()}
-        self._up = up
+        self._up, self._config = up, {"metadata": metadata}
+
+    def get_config(self, key: str) -> Any:
+        return self._config.get(key)
 
     def aggregation(self) -> dict[str, Any]:
         return self._aggregations

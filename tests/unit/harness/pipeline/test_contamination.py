@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from harness.core.rating import Answer, CampaignRecord, Pair
 from harness.core.records import DataRef
 from harness.pipeline import contamination
 from harness.pipeline.check import check
+from harness.pipeline.items import deciding, of_name
 
 
 def found(desk, topic="evalset mini"):
@@ -129,6 +131,59 @@ def test_our_lm_eval_documents_are_items_too(desk):
     assert contamination.excluded(desk.resolve()) == {"lm_eval/mine": {"mine/d7"}}
     kinds = {(one.item_id, one.kind) for one in contamination.scan(desk.resolve()).matches}
     assert ("mine/d3", "cluster") in kinds
+
+
+TASK = """task: {name}
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+output_type: multiple_choice
+test_split: test
+doc_to_text: "Q: {{{{question}}}}\\nA:"
+doc_to_choice: "{{{{choices}}}}"
+doc_to_target: gold
+metric_list: [{{metric: acc, aggregation: mean, higher_is_better: true}}]
+"""
+
+
+def test_documents_without_ids_and_of_others_tasks_are_asked_of_lm_eval(desk, monkeypatch):
+    """Ours without ids, and a folder's that is no evalset: both excluded by the ids that lm-eval's results have."""
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(desk.root / "datasets"))
+    text = "how many legs has a {}-footed beast of the {} field in the summer of that year"
+    ours, theirs = (
+        [{"question": text.format(n, where), "choices": ["0", str(n)], "gold": 1} for n in range(20)]
+        for where in ("green", "brown")
+    )
+    data = desk.root / "evalsets/mine/items.jsonl"
+    desk.evalset(
+        "mine", ours, {"mine.yaml": TASK.format(name="mine", data=data)}, kind="lm_eval", tasks=["mine"], metrics=None
+    )
+    desk.write("hub/theirs.jsonl", theirs)
+    desk.write("hub/theirs.yaml", TASK.format(name="theirs", data=desk.root / "hub/theirs.jsonl"))
+    leaked = [{"prompt": text.format(7, where), "completion": "7"} for where in ("green", "brown")]
+    desk.write("train.jsonl", [*leaked, {"prompt": "x", "completion": "y"}])
+    desk.spec(evaluate__lm_eval={"tasks": ["mine", "hub"], "dev_share": 0.5})
+    context = desk.resolve()
+    excluded = contamination.excluded(context)
+    assert set(excluded) == {"lm_eval/mine", "lm_eval/theirs"}
+    for name, ids in excluded.items():
+        (item_id,) = ids
+        assert re.fullmatch(rf"{name.removeprefix('lm_eval/')}/7-[0-9a-f]{{8}}", item_id)
+    name, items = deciding(context, "lm_eval/theirs/acc")
+    assert name == "lm_eval/theirs"
+    assert 0 < len(items) < 20, "the others are dev by their hash"
+    assert {one.item.golds for one in of_name(context, name)} == {(str(n),) for n in range(20)}
+
+
+def test_documents_that_cannot_be_had_are_said_in_check_and_report(desk, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(desk.root / "datasets"))
+    desk.write("hub/gone.yaml", TASK.format(name="gone", data=desk.root / "nothing.jsonl"))
+    desk.spec(evaluate__lm_eval={"tasks": ["hub"]})
+    (said,) = [one for one in found(desk, "contamination") if one.level == "warning"]
+    assert said.text.startswith(
+        "the documents of lm_eval/hub were not compared with training data: "
+        "evaluate.lm_eval: task 'gone' cannot be loaded"
+    )
+    assert contamination.notes(desk.resolve()) == [said.text]
 
 
 def test_what_was_found_is_kept_by_content(desk):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import burned
-from harness.core.journal import read_all
+from harness.core.journal import Journal, read_all
 from harness.data import inspect, read_json_lines
 from harness.evalset import load
 from harness.pipeline import contamination, failures
@@ -128,8 +128,8 @@ def test_release_opens_with_a_reason_and_what_is_opened_burns(lab):
     (entry,) = burned.read(lab.lab)
     assert (set(entry.item_ids), entry.who, entry.why) == (set(opened), "tester", "a customer asks about item 12")
     evalset = load("mini")
-    assert burned.burned(lab.lab, evalset.sha256) == set(opened)
-    assert burned.burned(lab.lab, "0" * 64) == set()
+    assert burned.opened(lab.lab, evalset.sha256) == set(opened)
+    assert burned.opened(lab.lab, "0" * 64) == set()
     shown(lab, *RELEASE, "--burn", "again", *items([*opened, "i15"]))
     assert [len(one.item_ids) for one in burned.read(lab.lab)] == [3, 1]  # what was open already is no new entry
 
@@ -158,12 +158,36 @@ def test_burnt_items_decide_nothing_and_the_report_says_so(lab):
     assert (row["comparison"]["paired"], row["comparison"]["excluded"]) == (35, 5)
 
 
+def test_an_item_stays_burnt_in_another_version_with_another_id_and_a_corrected_answer(lab):
+    shown(lab, *RELEASE, "--burn", "looking", *items(["i12", "i13"]))
+    rows = [
+        {"id": f"i{n}", "split": "dev" if n < 10 else "release", "prompt": f"item {n}", "gold": [f"answer {n}"]}
+        for n in range(50)
+    ]
+    rows[12]["gold"], rows[13]["id"] = ["a better answer"], "renamed"
+    lab.evalset("mini", rows, version=2)
+    assert contamination.excluded(lab.resolve()) == {"mini": {"i12", "renamed"}}
+    lab.evalset("mini", [row | {"prompt": f"question {row['id']}"} for row in rows], version=3)
+    assert contamination.excluded(lab.resolve()) == {}
+
+
+def test_an_entry_of_before_burns_by_evalset_and_id(lab):
+    """Entries that do not say what their items ask, as of before 2026-11-27."""
+    entry = {"evalset": "mini", "evalset_version": "0", "evalset_sha256": "0" * 64, "item_ids": ["i12"]}
+    with Journal(burned.folder(lab.lab), burned.STEM) as journal:
+        journal.append(entry | {"who": "ann", "why": "looking", "at": "2026-11-20T10:00:00+00:00"})
+        journal.append(entry | {"evalset": "other", "item_ids": ["i13"], "who": "a", "why": "b", "at": "c"})
+        journal.append(entry | {"evalset": "lm_eval", "item_ids": ["t/1"], "who": "a", "why": "b", "at": "c"})
+    assert contamination.excluded(lab.resolve()) == {"mini": {"i12"}}
+    assert burned.burned(lab.lab, "lm_eval/t", {"t/1": "x", "t/2": "y"}) == {"t/1"}
+
+
 def test_what_cannot_be_written_down_is_not_shown(lab, monkeypatch):
     monkeypatch.setenv("RATCHET_FULL_DISK_AT", "registry.burn")
     ended = lab.ratchet("errors", "spec.yaml", *RELEASE, "--burn", "looking")
     assert "the disk is full" in ended.error
     assert ended.out == ""
-    assert burned.burned(lab.lab, load("mini").sha256) == set()
+    assert burned.opened(lab.lab, load("mini").sha256) == set()
 
 
 # --- tags ---
