@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harness import looks
 from harness.core.records import MetricInfo, Subject, SubjectScores
 from harness.gate import choose_best, judge, judge_all
 from harness.spec import Gate
@@ -174,6 +175,43 @@ def grid(rng: np.random.Generator, looks: int, decide: str = "chosen") -> bool:
     return False
 
 
+def overlapping(rng: np.random.Generator, kept: float) -> bool:
+    """Whether any of five grids ships one, where each look keeps a share `kept` of the last one's items, drawn at
+    random, and takes new ones for the others. What is kept is answered by the base as before."""
+    gate, dev_hard = gate_of(), rng.random(ITEMS)
+    hard, names, so_far = rng.random(ITEMS), np.arange(ITEMS), list[looks.Look]()
+    base = answers(rng, hard)
+    for look in range(MOST_LOOKS):
+        if look:
+            fresh = rng.random(ITEMS) >= kept
+            hard = np.where(fresh, rng.random(ITEMS), hard)
+            base = np.where(fresh, answers(rng, hard), base)
+            names = np.where(fresh, names + ITEMS, names)
+        items = [str(name) for name in names]
+        alpha = alpha_at(looks.number(so_far, METRIC, items))
+        assert alpha is not None
+        so_far.append(
+            looks.Look(seq=look, key=str(look), plan_id="", name="", at="", evalset=METRIC, items=items)
+        )  # fmt: skip
+        dev = [scores_of(f"a{place}", answers(rng, dev_hard), "dev") for place in range(ADAPTERS)]
+        mine = {METRIC: scores_of(choose_best(dev).subject.label, answers(rng, hard))}
+        if judge(gate, mine, {"base": {METRIC: scores_of("base", base)}}, alpha).verdict == "SHIP":
+            return True
+    return False
+
+
+def skewed(sizes: Sizes, draws: int, rng: np.random.Generator) -> int:
+    """How many ship of candidates that are no better: exponential cluster effects, the long tail on the losing side."""
+    index = np.repeat(np.arange(len(sizes)), sizes)
+    clusters = {str(place): f"c{group}" for place, group in enumerate(index)}
+    shared: dict[str, Any] = {"info": MetricInfo(unit="nats"), "clusters": clusters}
+    base, shipped = {METRIC: scores_of("base", np.zeros(len(index)), **shared)}, 0
+    for _ in range(draws):
+        values = (1 - rng.exponential(size=len(sizes)))[index] + 0.5 * rng.normal(size=len(index))
+        shipped += judge(gate_of(), {METRIC: scores_of("new", values, **shared)}, {"base": base}).verdict == "SHIP"
+    return shipped
+
+
 def naive_grid(rng: np.random.Generator) -> bool:
     """The rule "ship the higher mean" on the same data: the best of 12 on release, if it beats the base."""
     hard = rng.random(ITEMS)
@@ -235,6 +273,11 @@ def _verdicts(draws: int, grids: int, rng: np.random.Generator) -> Iterator[tupl
     yield "twelve_equal_all_tested", sum(grid(rng, 1, "all") for _ in range(grids)), grids
     yield "five_looks", sum(grid(rng, MOST_LOOKS) for _ in range(grids)), grids
     yield "higher_mean", sum(naive_grid(rng) for _ in range(grids)), grids
+    for kept in (0.9, 0.5):
+        name = f"five_looks_{kept:.0%}_of_items_kept".replace("%", "")
+        yield name, sum(overlapping(rng, kept) for _ in range(grids)), grids
+    for name, sizes in CLUSTERINGS.items():
+        yield f"skewed, {name}", skewed(sizes, draws, rng), draws
 
 
 def _ratios(details: dict[str, Any]) -> dict[str, float]:
@@ -243,6 +286,8 @@ def _ratios(details: dict[str, Any]) -> dict[str, float]:
         "coverage": (COVER[1] - 0.95) / max(worst, 1e-9),
         "grid_limit": GRID_LIMIT / details["twelve_equal"]["at_most"],
         "looks_limit": GRID_LIMIT / details["five_looks"]["at_most"],
+        "overlapping_looks_limit": GRID_LIMIT
+        / max(details[f"five_looks_{kept}_of_items_kept"]["at_most"] for kept in (90, 50)),
         "false_ship_vs_mean": details["higher_mean"]["share"] / max(details["twelve_equal"]["share"], BUDGET / 1000),
         "planned_gain": details["planned"]["share"] / details["planned"]["said"],
     }

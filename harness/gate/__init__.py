@@ -10,8 +10,8 @@
 A row is one metric against one comparator; its line is `min_gain` for the primary, `-max_loss` for a guardrail. Bounds
 are of the paired difference on `release`, in the metric's unit, positive = better; each is one-sided at the row's
 level, 97.5 % unless further looks or several candidates make it stricter. With fewer than 40 clusters a row ships only
-if the sign-flip test agrees at that level; and unless its interval is Tango's or a judge's, only if the bound holds
-when clusters that lose far more than the others are allowed for.
+if the sign-flip test agrees at that level; and unless its interval is Tango's, only if the bound holds when clusters
+that lose far more than the others are allowed for.
 
 A row is INVALID when an evaluation is missing or not of `release`; when the two sides differ in evalset, direction,
 unit or clusters; when more than 2 % of the items cannot be paired; when both sides are the same subject; or when it

@@ -104,6 +104,10 @@ class Pairing:
 
     def skewness_p(self, line: float) -> float:
         """The same, allowing for clusters with a long tail on the losing side (harness.stats.skew); 1 without items."""
+        info = self.candidate.info
+        if self.items and info.aggregate == ppi.AGGREGATE:
+            parts = [[side.parts[item] for item in self.items] for side in (self.candidate, self.against)]
+            return ppi.skewness_p(info, parts[0], parts[1], self.clusters, line)
         return skewness_p(*self.units(), line) if self.items else 1.0
 
     def comparison(self, confidence: float = CONFIDENCE) -> Comparison:

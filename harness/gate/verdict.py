@@ -15,9 +15,7 @@ EXIT_CODES: dict[Verdict, int] = {"SHIP": 0, "BLOCK": 10, "INCONCLUSIVE": 11, "I
 # The one comparator that may not exist yet; what it would have guarded is then guarded by the others.
 MAY_BE_ABSENT = "incumbent"
 ALWAYS_GUARDED = "base"
-# Methods of intervals that the check for skewed clusters says nothing of: Tango's knows how its counts are spread, and
-# prediction-powered inference rests on more than the judge's values, which the check would see.
-NOT_SKEWED = frozenset({"tango", "ppi", "ppi+bound"})
+KNOWS_ITS_SPREAD = "tango"  # an interval that does not take its clusters to be spread evenly
 
 Role = Literal["primary", "guardrail"]
 Scores = Mapping[str, SubjectScores]
@@ -179,8 +177,8 @@ def _compared_row(line: _Line, candidate: SubjectScores, against: SubjectScores,
     verdict, checks = row_verdict(comparison.difference, line.at), _Checks()
     if verdict == "SHIP":
         flip = pairing.sign_flip(line.at) if comparison.difference.clusters < FEW else None
-        even = comparison.difference.method in NOT_SKEWED
-        checks = _Checks(flip, None if even else pairing.skewness_p(line.at))
+        known = comparison.difference.method == KNOWS_ITS_SPREAD
+        checks = _Checks(flip, None if known else pairing.skewness_p(line.at))
         verdict = "INCONCLUSIVE" if max(flip or 0.0, checks.skewness or 0.0) > alpha else "SHIP"
     reason = _reason(comparison, line, verdict, alpha, checks)
     return _bare_row(line, alpha, verdict, reason).model_copy(update=found | checks._asdict())

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.intervals import CLUSTERINGS, coverage, grid, naive_grid, ships_on_the_line
+from benchmarks.intervals import CLUSTERINGS, coverage, grid, naive_grid, overlapping, ships_on_the_line
 from harness.stats.looks import BUDGET
 
 
@@ -35,6 +35,13 @@ def test_twelve_equal_adapters_ship_one_rarely(decide):
     rng, grids = np.random.default_rng(33), 120
     assert sum(grid(rng, 1, decide) for _ in range(grids)) <= most(0.05, grids)
     assert sum(naive_grid(rng) for _ in range(grids)) >= 0.8 * grids
+
+
+@pytest.mark.parametrize("kept", [0.9, 0.5])
+def test_five_looks_at_sets_that_overlap_keep_the_budget(kept):
+    """Each look keeps a share of the last one's items; some item takes part in all five."""
+    rng, grids = np.random.default_rng(35), 60
+    assert sum(overlapping(rng, kept) for _ in range(grids)) <= most(BUDGET, grids)
 
 
 def test_five_looks_keep_the_budget():
