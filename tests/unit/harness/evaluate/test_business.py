@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,6 +11,7 @@ from harness.core.journal import segments
 from harness.core.records import Prompting, Subject
 from harness.evalset import load
 from harness.evaluate import business
+from tests.unit.harness.evaluate.answering import Scripted
 
 SUBJECT = Subject(kind="adapter", label="r=8", model="r-1", base_sha256="b" * 64, prompting=Prompting())
 Answer = tuple[int, str, str]  # HTTP status, text, finish reason
@@ -24,48 +21,11 @@ class Stopped(Exception):
     """Raised in the middle of an evaluation."""
 
 
-class Scripted:
-    """A server that answers as `script(last user turn)` says, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
-        self.script: Callable[[str], Answer] = lambda prompt: (200, prompt.replace("item", "answer"), "stop")
-        scripted = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                scripted.asked.append({"path": self.path, **body})
-                prompt = body["messages"][-1]["content"] if "messages" in body else body["prompt"].split("\n\n")[-1]
-                status, text, reason = scripted.script(prompt)
-                answer = json.dumps(scripted.reply(text, reason) if status == 200 else {"error": {"message": text}})
-                self.send_response(status)
-                self.send_header("content-length", str(len(answer.encode())))
-                self.end_headers()
-                self.wfile.write(answer.encode())
-
-            def log_message(self, *_: object) -> None:
-                return
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def reply(self, text: str, reason: str) -> dict[str, Any]:
-        choice = {"message": {"content": text}, "text": text, "finish_reason": reason}
-        return {"model": "r-1", "choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
-
-
 @pytest.fixture
 def server() -> Iterator[Scripted]:
     scripted = Scripted()
-    thread = threading.Thread(target=scripted.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield scripted
-    scripted.server.shutdown()
-    thread.join()
-    scripted.server.server_close()
+    with scripted.running():
+        yield scripted
 
 
 def evaluate(desk, server, name="mini", shots=(), chat=True, on_item=lambda: None):
