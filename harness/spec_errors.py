@@ -44,7 +44,7 @@ FOREIGN_NAMES = {
 }
 
 # What pydantic calls the members of a spec's unions; none is a key of a spec.
-UNION_PARTS = ("str", "bool", "list[str]")
+UNION_PARTS = ("str", "bool", "list[str]", "EndpointSubject")
 
 
 def as_input_error(
@@ -58,7 +58,7 @@ def as_input_error(
 
     `tagged` are the members of unions by their tag; `prefix` is where in the file `model` stands.
     """
-    first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    first = min(error.errors(), key=lambda one: (one["type"] != "extra_forbidden", _other_member(one)))
     # Pydantic puts a union's tag or member into the path; only what the person wrote is shown.
     written = [str(part) for part in first["loc"]]
     path = [part for part in (*prefix, *written) if part not in UNION_PARTS and part not in tagged]
@@ -76,6 +76,11 @@ def as_input_error(
         return InputError(f"{where}: {key} must hold keys of its own" + _given(first), "write {key: value}")
     message = first["msg"].removeprefix("Value error, ")
     return InputError(f"{where}: {key or 'spec'}: {message}" + ("" if _secret(first) else _given(first)))
+
+
+def _other_member(problem: Any) -> bool:
+    """Whether it only says that keys were written where text may stand as well: what is wrong is inside them."""
+    return problem["type"] == "string_type" and isinstance(problem.get("input"), dict)
 
 
 def _secret(problem: Any) -> bool:
