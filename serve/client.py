@@ -20,6 +20,7 @@ from harness.core.errors import EngineError
 RETRY_AFTER_S = (0.5, 1.0, 2.0, 4.0)  # a server that sheds load is back within these
 RETRY_STATUS = (429, 503)
 PATIENCE_S = 300.0  # with Retry-After: an engine that restarts on a busy machine takes one to two minutes
+SHORTEST_PAUSE_S = 0.25  # whatever a server says
 LONGEST_PAUSE_S = 20.0  # asked again earlier than told: what was told is a guess, and asking is cheap
 TIMEOUT_S = 600.0  # a long answer of a large model on a CPU
 ERROR_CHARACTERS = 300
@@ -254,7 +255,7 @@ def retry_after_s(response: httpx.Response) -> float | None:
     told = response.headers.get("retry-after", "")
     if response.status_code not in RETRY_STATUS or not told.isdecimal():
         return None
-    return min(float(told), LONGEST_PAUSE_S)
+    return min(max(float(told), SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
 
 
 def _one_line(response: httpx.Response) -> str:

@@ -23,6 +23,7 @@ from filelock import FileLock
 from harness.core.errors import EngineError
 from harness.core.paths import Lab, check_name, disk_errors, write_json
 from serve.adapters import rank_bucket
+from serve.launch import CPU_LORAS
 from serve.lease import (
     LOG,
     LOOPBACK,
@@ -38,6 +39,7 @@ from serve.lease import (
     read_lease,
 )
 from serve.sockets import listen
+from serve.storage import is_url
 from serve.supervise import drain_s
 from serve.versions import check_vllm
 
@@ -60,8 +62,8 @@ Report = Callable[[str], None]
 class EngineSpec:
     """What an engine has to serve. `extra` are further vLLM options by their long names, such as `max-num-seqs`.
 
-    `keys` and `requests` are the lab's file of API keys and its folder of captured requests; `cors` the web origins
-    that may call.
+    `registry` is a folder or a URL; `keys` and `requests` are the lab's file of API keys and its folder of captured
+    requests; `cors` the web origins that may call.
     """
 
     base_path: str
@@ -70,8 +72,9 @@ class EngineSpec:
     dtype: str = "auto"
     max_lora_rank: int = 16
     max_loras: int = 4
+    max_cpu_loras: int = CPU_LORAS
     max_model_len: int | None = None
-    registry: Path | None = None
+    registry: str | Path | None = None
     seed: int = 0
     host: str = LOOPBACK
     port: int | None = None
@@ -87,12 +90,16 @@ class EngineSpec:
             **dataclasses.asdict(self),
             "base_path": str(base.absolute()) if base.is_dir() else self.base_path,
             "max_lora_rank": rank_bucket(self.max_lora_rank),
-            **{key: str(path.absolute()) if path else None for key, path in self._paths().items()},
+            **{key: _place(path) for key, path in self._paths().items()},
             "cors": sorted(self.cors),
         }
 
-    def _paths(self) -> dict[str, Path | None]:
+    def _paths(self) -> dict[str, str | Path | None]:
         return {"registry": self.registry, "keys": self.keys, "requests": self.requests}
+
+
+def _place(path: str | Path | None) -> str | None:
+    return None if path is None else str(path) if is_url(path) else str(Path(path).absolute())
 
 
 @dataclass
@@ -197,7 +204,7 @@ def serves(lease: Lease, wanted: dict[str, Any]) -> bool:
     """Whether the engine gives the same answers as one started for `wanted`, and is large enough."""
     has, host = lease.spec, lease.spec.get("host")
     same = ("base_sha256", "base_name", "registry", "seed", "keys", "requests", "extra")
-    enough = all(has[key] >= wanted[key] for key in ("max_lora_rank", "max_loras"))
+    enough = all(has.get(key, 0) >= wanted[key] for key in ("max_lora_rank", "max_loras", "max_cpu_loras"))
     return (
         lease.state not in ENDING
         and all(has.get(key) == wanted[key] for key in same)

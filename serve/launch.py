@@ -24,7 +24,7 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 OWNED = {
     **dict.fromkeys(("model", "served-model-name", "enable-lora"), "they follow from what is served"),
     **dict.fromkeys(("host", "port", "uds"), "use --host and --port"),
-    **dict.fromkeys(("max-loras", "max-lora-rank"), "use --max-loras; the rank follows from the adapters"),
+    **dict.fromkeys(("max-loras", "max-cpu-loras", "max-lora-rank"), "use --max-loras and --max-lora-rank"),
     **dict.fromkeys(("middleware", "worker-extension-cls", "lora-target-modules", "lora-modules"), "Ratchet sets them"),
     **dict.fromkeys(("api-key",), "use ratchet keys"),
     **dict.fromkeys(("allowed-origins",), "use --cors"),
@@ -57,7 +57,7 @@ def command(spec: Mapping[str, Any], port: int, cpu: bool) -> list[str]:
         "enable-lora": True,
         "max-loras": spec["max_loras"],
         "max-lora-rank": spec["max_lora_rank"],
-        "max-cpu-loras": max(CPU_LORAS, spec["max_loras"]),
+        "max-cpu-loras": max(spec["max_cpu_loras"], spec["max_loras"]),
         "lora-target-modules": list(TARGET_MODULES),
         "max-model-len": spec["max_model_len"],
         "enable-prefix-caching": True,

@@ -54,6 +54,13 @@ def serve(
     max_loras: Annotated[
         int | None, typer.Option("--max-loras", min=1, max=256, help="Adapters in one batch.", show_default=False)
     ] = None,
+    max_lora_rank: Annotated[
+        int | None,
+        typer.Option("--max-lora-rank", min=1, max=512, help="Larger adapters are left out.", show_default=False),
+    ] = None,
+    registry: Annotated[
+        str, typer.Option("--registry", metavar="URL", help="Serve what `ratchet registry push URL` put there.")
+    ] = "",
     vllm: Annotated[
         list[str], typer.Option("--vllm", metavar="KEY=VALUE", help="A further option of vLLM's own; repeat it.")
     ] = [],  # noqa: B006
@@ -71,7 +78,7 @@ def serve(
     if attach:
         return serving.attach(Lab(lab), name, attach, attach_key_env, progress_for("text"))
     options, allowed = serving.vllm_options(vllm), serving.origins(cors)
-    wanted = serving.Wanted(name, base, host, port, allowed, max_loras, options)
+    wanted = serving.Wanted(name, base, host, port, allowed, max_loras, max_lora_rank, registry, options)
     return serving.serve(Lab(lab), wanted, progress_for("text"))
 
 

@@ -14,7 +14,6 @@ from harness.core.errors import EngineError, InputError
 from harness.core.paths import Lab
 from harness.core.records import RegistryRecord
 from harness.pipeline import attached
-from harness.pipeline.context import Adapter, find_adapter
 from harness.pipeline.evaluation import engine_spec
 from harness.progress import Progress
 from serve import engine, keys, registry
@@ -22,6 +21,8 @@ from serve.attach import Attached
 from serve.engine import EngineSpec
 from serve.launch import LOCAL, OWNED
 from serve.lease import LOG, LOOPBACK, is_held, leads, read_lease
+from serve.limits import limits, served
+from serve.storage import is_url, source
 
 POLL_S = 1.0
 URL = re.compile(r"https?://[^/\s]+(/|$)")
@@ -32,7 +33,10 @@ CORS_FIX = "name a web origin such as https://app.example, or *"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What `ratchet serve` was asked for. `port` 0: any, and share a running engine. `options` are vLLM's own."""
+    """What `ratchet serve` was asked for. `port` 0: any, and share a running engine. `options` are vLLM's own.
+
+    `registry`: the URL of one that stands in place of the lab's.
+    """
 
     name: str = ""
     base: str = ""
@@ -40,6 +44,8 @@ class Wanted:
     port: int = 8000
     cors: tuple[str, ...] = ()
     max_loras: int | None = None
+    max_lora_rank: int | None = None
+    registry: str = ""
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -75,21 +81,17 @@ def serve(lab: Lab, wanted: Wanted, progress: Progress) -> None:
     An engine started here is stopped at the end, running requests first; one that ran before, or that another command
     uses by now, is left to its users. Others than this machine are served with living keys only.
     """
+    if wanted.registry and not is_url(wanted.registry):
+        raise InputError(f"--registry {wanted.registry}: not a URL", "use s3://… or file:///…; a folder is --lab's own")
     if wanted.host not in LOCAL:
         keys.require_living(lab.keys, f"--host {wanted.host} lets others reach the engine")
-    records = read_records(lab, wanted.name)
-    adapters = [
-        find_adapter(lab, f"{record.name}@v{one.version}") for record in records for one in registry.living(record)
-    ]
-    described = describe(wanted.base or _base_of(records), lab)
-    fitting = [adapter for adapter in adapters if adapter.base_sha256 == described.ref.sha256]
-    spec = _spec(engine_spec(lab, described, fitting), wanted)
+    spec, names = engine_for(lab, wanted, progress)
     before = [lease.engine_id for lease in engine.running(lab)]
     stopping = Stopping()
     try:
         with engine.ensure(lab, spec, report=progress.say) as server:
             stopping.serving()
-            _explain(server, records, fitting, progress)
+            _explain(server, names, progress)
             _watch(lab, server.engine_id, stopping, progress)
     finally:
         stopping.serving()
@@ -99,16 +101,37 @@ def serve(lab: Lab, wanted: Wanted, progress: Progress) -> None:
                 engine.stop(lab, lease.engine_id, hurry=stopping.hurried)
 
 
-def _spec(usual: EngineSpec, wanted: Wanted) -> EngineSpec:
-    """The engine that every command asks for, with what was asked for on top."""
-    return dataclasses.replace(
+def engine_for(lab: Lab, wanted: Wanted, progress: Progress) -> tuple[EngineSpec, list[str]]:
+    """The engine that every command asks for, large enough for what the registry serves, and what was asked for on top.
+
+    Also the names that it will answer to. InputError where it is not clear which base to serve.
+    """
+    records = read_records(lab, wanted.name, wanted.registry)
+    described = describe(wanted.base or _base_of(records), lab)
+    versions = served(records, described.ref.sha256)
+    fits = limits(versions, max_rank=wanted.max_lora_rank)
+    for warning in fits.warnings:
+        progress.say(warning, style="yellow")
+    usual = engine_spec(lab, described, [])
+    spec = dataclasses.replace(
         usual,
         host=wanted.host,
         port=wanted.port or None,
         cors=wanted.cors,
-        max_loras=wanted.max_loras or usual.max_loras,
+        registry=wanted.registry or usual.registry,
+        max_loras=wanted.max_loras or max(usual.max_loras, fits.max_loras),
+        max_cpu_loras=max(usual.max_cpu_loras, fits.max_cpu_loras),
+        max_lora_rank=wanted.max_lora_rank or max(usual.max_lora_rank, fits.max_lora_rank),
         extra=usual.extra | wanted.options,
     )
+    labels = [one.label for one in versions if one.label not in fits.left_out]
+    aliases = [
+        f"{record.name}@{alias}"
+        for record in records
+        for alias, version in record.aliases.items()
+        if f"{record.name}@v{version}" in labels
+    ]
+    return spec, [*aliases, *labels, spec.base_name]
 
 
 def _watch(lab: Lab, engine_id: str, stopping: Stopping, progress: Progress) -> None:
@@ -169,14 +192,16 @@ def stop(lab: Lab) -> list[str]:
     return ids
 
 
-def read_records(lab: Lab, name: str) -> list[RegistryRecord]:
-    """One name's record, or every one; InputError for a name that has no version."""
-    if name:
-        record = registry.read(lab, registry.parse(name).name)
-        if not record.versions:
-            raise InputError(f"nothing was promoted to {name} yet", f"ratchet promote RUN --as {name}@prod, or --base")
-        return [record]
-    return registry.every(lab.registry)
+def read_records(lab: Lab, name: str, url: str = "") -> list[RegistryRecord]:
+    """One name's record, or every one; InputError for a name that has no version. `url`: a registry elsewhere."""
+    place = source(url or lab.registry)
+    if not name:
+        return place.records()
+    known = registry.parse(name).name
+    record = place.record(known) if url else registry.read(lab, known)
+    if not record.versions:
+        raise InputError(f"nothing was promoted to {name} yet", f"ratchet promote RUN --as {name}@prod, or --base")
+    return [record]
 
 
 def _base_of(records: list[RegistryRecord]) -> str:
@@ -190,9 +215,7 @@ def _base_of(records: list[RegistryRecord]) -> str:
     return next(iter(paths.values()))
 
 
-def _explain(server: engine.Engine, records: list[RegistryRecord], fitting: list[Adapter], progress: Progress) -> None:
-    names = [f"{record.name}@{alias}" for record in records for alias in record.aliases]
-    models = [*names, *(adapter.label for adapter in fitting), server.base_name]
+def _explain(server: engine.Engine, models: list[str], progress: Progress) -> None:
     host = str(server.lease.spec["host"])
     reach = "this machine only" if host in LOCAL else f"whoever reaches {host} and has a key"
     progress.say(f"serving at {server.url}/v1 ({reach}): {', '.join(models)}")

@@ -25,6 +25,7 @@ from serve.plugin.door import Memory, announce, is_draining
 from serve.plugin.openapi import openapi
 from serve.plugin.scoring import score
 from serve.plugin.watchers import report
+from serve.storage import is_url
 from serve.versions import vllm_version
 
 REGISTRY_TTL_S = 2.0  # a probe asks every second; shared storage should not be asked as often
@@ -127,9 +128,16 @@ def _unready(status: str, reason: str, retry_after_s: int) -> JSONResponse:
 
 
 def _registry_problem(state: State) -> str | None:
-    """Why the registry cannot be read; None when it can, or when nothing was promoted yet. Looked at every 2 s."""
+    """Why the registry cannot be read; None when it can, or when nothing was promoted yet. Looked at every 2 s.
+
+    One behind a URL is served from what was read last while its storage is away, so that is no reason.
+    """
     registry, now = os.environ.get("RATCHET_REGISTRY"), time.monotonic()
-    if not registry or now - getattr(state, "ratchet_registry_seen", -REGISTRY_TTL_S) < REGISTRY_TTL_S:
+    if (
+        not registry
+        or is_url(registry)
+        or now - getattr(state, "ratchet_registry_seen", -REGISTRY_TTL_S) < REGISTRY_TTL_S
+    ):
         return getattr(state, "ratchet_registry_problem", None)
     try:
         next(Path(registry).iterdir(), None)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx
 import pytest
 
 from harness.core.errors import EngineError, LabError
@@ -55,9 +56,10 @@ def test_logprobs_are_one_per_token(serving: Callable[[Script], str]) -> None:
 
 
 @pytest.fixture
-def shaky() -> Iterator[tuple[str, list[int | str]]]:
-    """A server that answers with the statuses of a list, one by one ('drop' closes the connection), then well."""
-    script: list[int | str] = []
+def shaky() -> Iterator[tuple[str, list[int | float | str]]]:
+    """A server that answers with the statuses of a list, one by one ('drop' closes the connection; a
+    float is 503 with that Retry-After), then well."""
+    script: list[int | float | str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -66,8 +68,11 @@ def shaky() -> Iterator[tuple[str, list[int | str]]]:
             if status == "drop":
                 self.connection.close()
                 return
+            told, status = (status, 503) if isinstance(status, float) else (None, status)
             body = json.dumps({"choices": [{"text": "late"}]} if status == 200 else {"error": {"message": "a\nb"}})
             self.send_response(int(status))
+            if told is not None:
+                self.send_header("retry-after", f"{told:.0f}")
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body.encode())
@@ -91,20 +96,41 @@ def shaky() -> Iterator[tuple[str, list[int | str]]]:
         ([500], "", "HTTP 500: a b"),
         ([400, 200], "", "HTTP 400: a b"),
         ([503] * 5, "", "HTTP 503: a b"),
+        ([0.0] * 12, "late", None),
+        (["drop", 0.0, "drop", *[0.0] * 9], "late", None),
     ],
 )
 def test_retries(
-    shaky: tuple[str, list[int | str]],
+    shaky: tuple[str, list[int | float | str]],
     monkeypatch: pytest.MonkeyPatch,
-    statuses: list[int | str],
+    statuses: list[int | float | str],
     text: str,
     error: str | None,
 ) -> None:
     monkeypatch.setattr(client, "RETRY_AFTER_S", (0.0, 0.0, 0.0, 0.0))
+    monkeypatch.setattr(client, "SHORTEST_PAUSE_S", 0.0)
     url, script = shaky
     script[:] = statuses
     reply = ask_many(url, [Ask("m", prompt="p")])[0]
     assert (reply.text, reply.error) == (text, error)
+
+
+def test_a_server_that_never_comes_back_is_given_up(
+    shaky: tuple[str, list[int | float | str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "RETRY_AFTER_S", (0.0,))
+    monkeypatch.setattr(client, "PATIENCE_S", 0.0)
+    url, script = shaky
+    script[:] = [0.0] * 9
+    assert ask_many(url, [Ask("m", prompt="p")])[0].error == "HTTP 503: a b"
+    assert len(script) == 7
+
+
+def test_no_pause_is_longer_than_ours() -> None:
+    told = [httpx.Response(status, headers={"retry-after": text}) for status, text in ((503, "3600"), (429, "2"))]
+    assert [client.retry_after_s(one) for one in told] == [client.LONGEST_PAUSE_S, 2.0]
+    for status, text in ((503, ""), (503, "Fri, 27 Nov 2026 05:00:00 GMT"), (500, "2"), (503, "-1")):
+        assert client.retry_after_s(httpx.Response(status, headers={"retry-after": text})) is None
 
 
 def test_an_ask_is_chat_or_prompt() -> None:

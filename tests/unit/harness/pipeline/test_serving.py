@@ -10,10 +10,12 @@ import httpx
 import pytest
 import uvicorn
 
+from harness.base import describe
 from harness.core.errors import EngineError, InputError
 from harness.core.paths import Lab
 from harness.pipeline.attached import Watch, attach, key_header
-from harness.pipeline.serving import origins, read_records, vllm_options
+from harness.pipeline.registry import push
+from harness.pipeline.serving import Wanted, engine_for, origins, read_records, vllm_options
 from harness.progress import Progress
 from serve import registry
 from serve.attach import Attached
@@ -80,6 +82,24 @@ def test_what_cannot_be_attached_is_said_in_one_line(desk: Desk, monkeypatch: py
         "NO_SUCH_KEY is not set"
         in desk.ratchet("serve", "--attach", "http://x", "--attach-key-env", "NO_SUCH_KEY").error
     )
+
+
+def test_the_engine_follows_the_registry_here_or_behind_a_url(desk: Desk, tmp_path: Path) -> None:
+    base = str(desk.root / "base")
+    sha256 = describe(base, desk.lab).ref.sha256
+    add(desk.lab, "aac", 1, tmp_path, base=sha256, rank=20)
+    registry.move(desk.lab, "aac", "prod", 1, who="test", why="test")
+    lines = Lines()
+    here, names = engine_for(desk.lab, Wanted(base=base, cors=("*",), max_loras=9, options={"seed": "1"}), lines)
+    assert names == ["aac@prod", "aac@v1", "base"]
+    assert (here.max_lora_rank, here.max_loras, here.cors, here.extra) == (32, 9, ("*",), {"seed": "1"})
+    assert here.as_json()["registry"] == str(desk.lab.registry)
+    url = (tmp_path / "elsewhere").as_uri()
+    push(desk.lab, url)
+    there, names = engine_for(Lab(tmp_path / "pod"), Wanted("aac", base, registry=url), lines)
+    assert names == ["aac@prod", "aac@v1", "base"]
+    assert there.as_json()["registry"] == url
+    assert "not a URL" in desk.ratchet("serve", "--base", base, "--registry", "elsewhere").error
 
 
 @pytest.fixture
