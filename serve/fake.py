@@ -205,8 +205,10 @@ async def chat(request: Request) -> Response:
     await _live(request)
     body = await request.json()
     turns = body.get("messages")
-    if not turns:
-        return _error(400, "messages must not be empty")
+    if not isinstance(turns, list) or not turns or not all(isinstance(t, dict) and "content" in t for t in turns):
+        return _error(400, "messages must be a list of at least one message with content")
+    if wrong := _wrong_limit(body):
+        return wrong
     words, reason = _words(request, body, str(turns[-1]["content"]))
     prompt_tokens = sum(len(str(turn["content"]).split()) for turn in turns)
     if body.get("stream"):
@@ -222,6 +224,10 @@ async def completions(request: Request) -> Response:
     await _live(request)
     body = await request.json()
     prompt = body.get("prompt", "")
+    if not isinstance(prompt, str | list):
+        return _error(400, "prompt must be a text or token ids")
+    if wrong := _wrong_limit(body):
+        return wrong
     tokens = prompt if isinstance(prompt, list) else prompt.split()
     text = " ".join(str(token) for token in tokens)
     words, reason = _words(request, body, text)
@@ -273,6 +279,13 @@ async def _live(request: Request) -> None:
 def _loaded(request: Request) -> dict[str, str]:
     loaded: dict[str, str] = request.app.state.openai_serving_models.lora_requests
     return loaded
+
+
+def _wrong_limit(body: dict[str, Any]) -> Response | None:
+    for name in ("max_tokens", "max_completion_tokens"):
+        if not isinstance(body.get(name), int | None) or (body.get(name) or 0) < 0:
+            return _error(400, f"{name} must be a whole number")
+    return None
 
 
 def _words(request: Request, body: dict[str, Any], prompt: str) -> tuple[list[str], str]:

@@ -27,7 +27,6 @@ ROUTES: dict[tuple[str, str], Need] = {
     ("GET", "/ping"): Need.NOTHING,
     ("POST", "/ping"): Need.NOTHING,
     ("GET", "/ready"): Need.NOTHING,
-    ("GET", "/ratchet/ready"): Need.NOTHING,
     ("GET", "/version"): Need.KEY,
     ("GET", "/v1/models"): Need.KEY,
     ("GET", "/ratchet/openapi.json"): Need.KEY,
