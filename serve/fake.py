@@ -44,7 +44,7 @@ from harness.core.errors import InputError
 from harness.core.paths import read_json
 from serve.adapters import RANKS
 from serve.lease import HOLD
-from serve.plugin import feedback
+from serve.plugin import catalogue, feedback
 from serve.plugin.bounds import Limits
 from serve.plugin.door import Door, Memory, announce, is_draining
 from serve.plugin.gatekeeper import Gatekeeper, Settings
@@ -56,6 +56,8 @@ DEFAULT_MAX_TOKENS = 64
 router = APIRouter()
 router.add_api_route(feedback.PATH, feedback.feedback, methods=["POST"], response_model=None)
 router.add_api_route("/ratchet/openapi.json", openapi, methods=["GET"], include_in_schema=False)
+router.add_api_route(catalogue.PATH, catalogue.catalogue, methods=["GET"])
+router.add_api_route(catalogue.PATH + "/{name}", catalogue.entry, methods=["GET"], response_model=None)
 
 
 @dataclass

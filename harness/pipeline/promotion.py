@@ -106,7 +106,8 @@ def preload(lab: Lab, model: str, base_sha256: str) -> list[str]:
     """
     said = []
     for lease in engine.running(lab):
-        if lease.state != "ready" or lease.spec["base_sha256"] != base_sha256:
+        ours = lease.spec["registry"] == str(lab.registry) and lease.spec["base_sha256"] == base_sha256
+        if lease.state != "ready" or not ours:
             continue
         try:
             problem = adapters.warm(lease, model)

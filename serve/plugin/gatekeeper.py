@@ -195,7 +195,8 @@ class Gatekeeper:
 
     async def _other(self, call: Call, scope: Scope, receive: Receive, answer: Answer) -> None:
         """A route without a model in its body, as it is, but for the caller's secret."""
-        scope.setdefault("state", {}).update(ratchet_call=call, ratchet_watchers=self._watchers)
+        state = scope.setdefault("state", {})
+        state.update(ratchet_call=call, ratchet_watchers=self._watchers, ratchet_names=self._names)
         scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in OURS]}
         if call.path == "/v1/models":
             await self._list(call, scope, receive, answer)

@@ -26,7 +26,7 @@ class Names:
     """Resolves names per request; unknown ones leave no trace. `registry` is a folder or a URL."""
 
     def __init__(self, base: str, base_sha256: str, registry: str | Path | None) -> None:
-        self._base, self._base_sha256 = base, base_sha256
+        self.base, self._base_sha256 = base, base_sha256
         self.source = source(registry) if registry else None
 
     def resolve(self, call: Call, loaded: Mapping[str, Any]) -> Named:
@@ -35,7 +35,7 @@ class Names:
         An alias with weights answers the same user with the same version: see serve.routing.
         """
         name = call.asked
-        if name == self._base or name in loaded:
+        if name == self.base or name in loaded:
             return Named(name)
         try:
             reference = parse(name)
@@ -78,7 +78,7 @@ class Names:
 
     def _served(self, asked: str, name: str, version: Version) -> str:
         if self._base_sha256 and version.base_sha256 != self._base_sha256:
-            raise Refused(404, "NotFoundError", f"{asked} belongs to another base than {self._base}", "model")
+            raise Refused(404, "NotFoundError", f"{asked} belongs to another base than {self.base}", "model")
         if version.kind != "lora":
             raise Refused(404, "NotFoundError", f"{asked} is a full fine-tune with an engine of its own", "model")
         return f"{name}@v{version.version}"

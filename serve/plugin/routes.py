@@ -21,6 +21,7 @@ from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest
 from serve.launch import CPU_LORAS, wrong_kernels
 from serve.plugin import feedback
 from serve.plugin.call import Refused
+from serve.plugin.catalogue import PATH, catalogue, entry
 from serve.plugin.door import Memory, announce, is_draining
 from serve.plugin.openapi import openapi
 from serve.plugin.scoring import score
@@ -44,6 +45,8 @@ class Routes:
         app.add_api_route("/ratchet/openapi.json", openapi, methods=["GET"], include_in_schema=False)
         app.add_api_route("/ratchet/score", score, methods=["POST"])
         app.add_api_route(feedback.PATH, feedback.feedback, methods=["POST"], response_model=None)
+        app.add_api_route(PATH, catalogue, methods=["GET"])
+        app.add_api_route(PATH + "/{name}", entry, methods=["GET"], response_model=None)
 
     async def init_state(self, engine_client: Any, state: State, args: Namespace) -> None:
         """Kernels right, adapters back; then the supervisor may hand over. Raises where the kernels are wrong."""

@@ -30,6 +30,7 @@ ROUTES: dict[tuple[str, str], Need] = {
     ("GET", "/version"): Need.KEY,
     ("GET", "/v1/models"): Need.KEY,
     ("GET", "/ratchet/openapi.json"): Need.KEY,
+    ("GET", "/ratchet/registry"): Need.INFER,
     ("POST", "/v1/chat/completions"): Need.INFER,
     ("POST", "/v1/completions"): Need.INFER,
     ("POST", "/v1/embeddings"): Need.INFER,
@@ -40,10 +41,12 @@ ROUTES: dict[tuple[str, str], Need] = {
     ("GET", "/ratchet/health"): Need.OPERATOR,
 }
 # The same with a part that varies: no `/` and no `.` that could lead elsewhere.
-PATTERNS: list[tuple[str, re.Pattern[str], Need]] = []
+PATTERNS: list[tuple[str, re.Pattern[str], Need]] = [
+    ("GET", re.compile(r"/ratchet/registry/(?:(?!.*\.\.)[a-z0-9][a-z0-9._-]{0,63}|\{name\})"), Need.INFER),
+]
 
 # These name a model in their body.
-MODEL_PATHS = frozenset(path for (_, path), need in ROUTES.items() if need is Need.INFER)
+MODEL_PATHS = frozenset(path for (method, path), need in ROUTES.items() if need is Need.INFER and method == "POST")
 
 OPERATORS = "it is for whoever runs the engine"
 CLOSED: dict[str, str] = {

@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 
+import httpx
+import psutil
 import pytest
 
 from serve import registry
+from serve.fake import Script
+from serve.lease import Lease
 from tests.unit.harness.conftest import TEMPLATE
 
 
@@ -237,3 +241,51 @@ def test_an_advisory_verdict_does_not_promote(desk):
     )
     forced = desk.ratchet("promote", run_id, "--as", "d@prod", "--force", "--reason", "we looked at all of them")
     assert forced.code == 0
+
+
+# --- ahead of time ---
+
+
+@pytest.fixture
+def engine(desk, serving):
+    """A fake engine of the lab that looks as if a command had started it; returns its URL."""
+    base_sha256 = desk.resolve().base.ref.sha256
+
+    def start(**fields):
+        url = serving(Script(base_sha256=base_sha256, registry=str(desk.lab.registry), **fields))
+        own = psutil.Process()
+        spec = {"base_sha256": base_sha256, "registry": str(desk.lab.registry), "base_path": "base"}
+        Lease(
+            engine_id="e-fake", pid=own.pid, pgid=own.pid, started=own.create_time(), port=int(url.rpartition(":")[2]),
+            state="ready", spec=spec, admin_token="fake",
+        ).write(desk.lab.engines / "e-fake" / "lease.json")  # fmt: skip
+        return url
+
+    return start
+
+
+def test_a_promotion_loads_the_version_first(desk, shipped, engine):
+    url = engine()
+    assert desk.ratchet("promote", shipped, "--as", "desk@prod").code == 0
+    answer = httpx.post(f"{url}/v1/completions", json={"model": "desk", "prompt": "x"})
+    assert answer.headers["x-ratchet-model"] == "desk@v1"
+
+
+def test_what_an_engine_cannot_load_does_not_become_the_alias(desk, shipped, engine):
+    engine(max_lora_rank=1)
+    refused = desk.ratchet("promote", shipped, "--as", "desk@prod")
+    assert "engine e-fake does not load desk@v1" in refused.error
+    assert "r: 8 is more than this engine serves (1)" in refused.error
+    assert aliases(desk) == {}
+    forced = desk.ratchet("promote", shipped, "--as", "desk@prod", "--force", "--reason", "x")
+    assert "does not load desk@v1" in forced.error
+
+
+def test_an_engine_that_does_not_answer_stops_no_promotion(desk, shipped, engine):
+    engine()
+    path = desk.lab.engines / "e-fake" / "lease.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"port": 9}))
+    done = desk.ratchet("promote", shipped, "--as", "desk@prod")
+    assert done.code == 0
+    assert "warning: desk@v1 was not loaded ahead of time" in done.err
+    assert aliases(desk) == {"prod": 1}
