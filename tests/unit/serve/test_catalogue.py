@@ -45,8 +45,8 @@ def get(url: str, path: str = "", secret: str = "") -> Any:
     return httpx.get(f"{url}/ratchet/registry{path}", headers=headers)
 
 
-def key(lab: Lab, **fields: Any) -> str:
-    known = {"key_id": "", "name": "app", "secret_sha256": "", "scopes": ["infer"], "created": ""}
+def key(lab: Lab, name: str, **fields: Any) -> str:
+    known = {"key_id": "", "name": name, "secret_sha256": "", "scopes": ["infer"], "created": ""}
     return keys.create(lab.root / "keys", Key(**{**known, **fields}))[1]
 
 
@@ -73,13 +73,13 @@ def test_what_is_not_there(url: str, path: str) -> None:
 
 
 def test_a_key_sees_its_own_names(url: str, lab: Lab) -> None:
-    one = key(lab, models=["aac"])
+    one = key(lab, "one", models=["aac"])
     seen = get(url, "", one).json()["data"]
     assert [(entry["name"], list(entry["aliases"])) for entry in seen] == [("aac", ["prod"])]
     assert [version["version"] for version in seen[0]["versions"]] == [1, 2], "what stands behind its alias"
     assert get(url, "/other.name", one).status_code == 404
     assert get(url).status_code == 401
-    assert get(url, "", key(lab, scopes=["feedback"])).status_code == 403
+    assert get(url, "", key(lab, "two", scopes=["feedback"])).status_code == 403
 
 
 def test_it_is_in_the_document(url: str) -> None:
