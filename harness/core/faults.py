@@ -30,6 +30,7 @@ WRITE_POINTS = (
     "vote.event",  # one vote in its journal
     "tag.event",  # one tag in its journal
     "capture.event",  # captured calls in a segment of lab/requests
+    "shadow.event",  # a call and its shadow's answer in a segment of lab/requests
     "feedback.event",  # an app's feedback in a segment of lab/requests
     "usage.event",  # what keys used since the last time, in a segment of lab/requests
     "capture.rewrite",  # a segment of lab/requests without the user who is erased

@@ -1,6 +1,7 @@
 """What engines keep of the calls that they answer, in `lab/requests/`: captured calls, apps' feedback, usage per key.
 
     calls-*.jsonl      captured calls, redacted            (only of keys that say so)
+    shadow-*.jsonl     calls with a shadow's answer, redacted (only of aliases that say so)
     feedback-*.jsonl   what apps say of answers
     usage-*.jsonl      requests and tokens per key, day and model, as differences to be added up
     audit-*.jsonl      who exported or erased what
@@ -30,7 +31,7 @@ from harness.core.journal import Journal, is_at, read_segment, segments
 from harness.core.paths import Lab, disk_errors, read_json, sync_folder, write_atomic, write_json
 from harness.core.records import Record, now
 
-CALLS, FEEDBACK, USAGE, AUDIT = "calls", "feedback", "usage", "audit"
+CALLS, SHADOW, FEEDBACK, USAGE, AUDIT = "calls", "shadow", "feedback", "usage", "audit"
 SEGMENT_BYTES = 64 * 2**20  # rewriting one reads it into memory
 DAY_S = 86_400
 KEEP_DAYS = 90  # until `ratchet capture keep` says otherwise
@@ -63,6 +64,13 @@ class CapturedCall(Record):
     latency_s: float
     left: bool = Field(False, description="the client went away before the end")
     redacted: dict[str, int] = Field({}, description="what was taken out: kind -> how often")
+
+
+class ShadowedCall(CapturedCall):
+    """A call whose alias has a shadow: what the client got, and what the other version would have said."""
+
+    kind: Literal["shadow"] = "shadow"  # type: ignore[assignment]
+    shadow: CapturedCall
 
 
 class Feedback(Record):
@@ -130,6 +138,7 @@ class Audit(Record):
 
 KINDS: dict[str, type[Record]] = {
     "call": CapturedCall,
+    "shadow": ShadowedCall,
     "feedback": Feedback,
     "erased": Erased,
     "usage": UsageDelta,
@@ -263,7 +272,7 @@ def purge(folder: Path, days: int) -> int:
     """
     before = time.time() - days * DAY_S
     removed = 0
-    for path in (*segments(folder, CALLS), *segments(folder, FEEDBACK)):
+    for path in (*segments(folder, CALLS), *segments(folder, SHADOW), *segments(folder, FEEDBACK)):
         with disk_errors(path), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             if is_at(path, file.fileno()) and os.fstat(file.fileno()).st_mtime < before:

@@ -17,6 +17,7 @@ from harness.core.records import AdapterRecord, Record, now
 from harness.core.traffic import (
     CALLS,
     FEEDBACK,
+    SHADOW,
     Audit,
     CapturedCall,
     Erased,
@@ -63,7 +64,7 @@ def erase(lab: Lab, user: str, who: str) -> Forgotten:
     def change(record: Record) -> Record:
         return _without(record, names, answers, forgotten)
 
-    for path in (*segments(lab.requests, FEEDBACK), *segments(lab.requests, CALLS)):
+    for path in (segment for stem in (FEEDBACK, SHADOW, CALLS) for segment in segments(lab.requests, stem)):
         rewrite(path, change)
     store_anew(lab)
     counts = {name: getattr(forgotten, name) for name in ("calls", "feedback", "exported_rows")}

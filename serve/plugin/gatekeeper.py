@@ -31,6 +31,7 @@ from serve.plugin.names import Names
 from serve.plugin.rates import Rates
 from serve.plugin.ready import Ready
 from serve.plugin.routetable import MODEL_PATHS
+from serve.plugin.shadow import Shadows
 from serve.plugin.watchers import build
 from serve.storage import Source
 
@@ -134,7 +135,8 @@ class Gatekeeper:
         self._access = Access(self._settings.admin_token, keys, self._settings.public, used)
         self._limits, self._rates = self._settings.limits, Rates()
         self._busy = Busy(self._settings.hold)
-        self._watchers = list(build(self._settings) if watchers is None else watchers)
+        self._shadows = Shadows(app, self._settings.requests, self._ready)
+        self._watchers = [*(build(self._settings) if watchers is None else watchers), self._shadows]
         self._door: App = self._http
         if self._settings.cors:  # in front of the keys: a browser asks first, without any
             self._door = CORSMiddleware(
@@ -240,6 +242,8 @@ class Gatekeeper:
         if self._ready:
             await self._ready.check(call.model, models.lora_requests)
         call.body["model"] = call.model
+        if call.shadow:
+            self._shadows.expect(call, scope)
         if any([watcher.wants_text(call) for watcher in self._watchers]):
             answer.want_text()
         data = as_json(call.body)

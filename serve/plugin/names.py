@@ -72,9 +72,11 @@ class Names:
         if weights:
             version = find(record, Reference(reference.name, None, pick(alias, weights, who)))
         model = self._served(call.asked, reference.name, version)
-        if not shadow or shadow.version == version.version or not sampled(f"{alias}:shadow", shadow.share, who):
+        there = shadow and any(one.version == shadow.version and self.serves(one) for one in record.versions)
+        if not shadow or not there or shadow.version == version.version:
             return Named(model, alias)
-        return Named(model, alias, f"{reference.name}@v{shadow.version}")
+        unseen = f"{reference.name}@v{shadow.version}" if sampled(f"{alias}:shadow", shadow.share, who) else None
+        return Named(model, alias, unseen)
 
     def _served(self, asked: str, name: str, version: Version) -> str:
         if self._base_sha256 and version.base_sha256 != self._base_sha256:

@@ -19,6 +19,7 @@ from serve.plugin.capture import Capture
 from serve.plugin.feedback import Desk
 from serve.plugin.metrics import Metrics, instruments
 from serve.plugin.requestlog import RequestLog
+from serve.plugin.shadow import Shadows
 from serve.plugin.usage import Usage
 from serve.plugin.writer import PROBLEMS, Writer
 from serve.storage import Source, source
@@ -120,4 +121,6 @@ class Watch:
 def report(request: Request) -> dict[str, dict[str, Any]]:
     """`Watch.report` of the engine that a request came to."""
     watchers = getattr(request.state, "ratchet_watchers", ())
-    return next((one.report() for one in watchers if isinstance(one, Watch)), {})
+    found = next((one.report() for one in watchers if isinstance(one, Watch)), {})
+    shadows = next((one for one in watchers if isinstance(one, Shadows)), None)
+    return found | ({"shadow": shadows.report()} if shadows else {})

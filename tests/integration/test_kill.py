@@ -108,6 +108,7 @@ def test_every_write_point_is_covered() -> None:
         "usage.event": "tests/unit/serve/test_feedback.py",
         "vote.event": "tests/browser and tests/unit/harness/test_campaign.py",
         "tag.event": "tests/unit/harness/pipeline/test_failures.py",
+        "shadow.event": "tests/unit/serve/test_shadow.py",
         "registry.webhook": "tests/unit/serve/test_webhooks.py",
         "registry.burn": "tests/unit/harness/pipeline/test_failures.py",
     }
