@@ -14,6 +14,7 @@ from harness.core.errors import EngineError, InputError
 from harness.core.paths import Lab
 from harness.core.records import RegistryRecord
 from harness.pipeline import attached
+from harness.pipeline.context import find_adapter
 from harness.pipeline.evaluation import engine_spec
 from harness.progress import Progress
 from serve import engine, keys, registry
@@ -108,7 +109,8 @@ def engine_for(lab: Lab, wanted: Wanted, progress: Progress) -> tuple[EngineSpec
     """
     records = read_records(lab, wanted.name, wanted.registry)
     described = describe(wanted.base or _base_of(records), lab)
-    versions = served(records, described.ref.sha256)
+    ranked = records if wanted.registry else [_ranked(lab, record) for record in records]
+    versions = served(ranked, described.ref.sha256)
     fits = limits(versions, max_rank=wanted.max_lora_rank)
     for warning in fits.warnings:
         progress.say(warning, style="yellow")
@@ -202,6 +204,17 @@ def read_records(lab: Lab, name: str, url: str = "") -> list[RegistryRecord]:
     if not record.versions:
         raise InputError(f"nothing was promoted to {name} yet", f"ratchet promote RUN --as {name}@prod, or --base")
     return [record]
+
+
+def _ranked(lab: Lab, record: RegistryRecord) -> RegistryRecord:
+    """The record with the ranks that older ones do not say, from the adapters' configs."""
+    versions = [
+        one.model_copy(update={"rank": find_adapter(lab, f"{record.name}@v{one.version}").rank})
+        if one.rank is None and not one.removed
+        else one
+        for one in record.versions
+    ]
+    return record.model_copy(update={"versions": versions})
 
 
 def _base_of(records: list[RegistryRecord]) -> str:

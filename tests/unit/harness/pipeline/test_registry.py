@@ -9,7 +9,10 @@ import shutil
 import fsspec
 import pytest
 
+from harness.core.paths import Lab
 from harness.core.records import AliasMove
+from harness.pipeline import serving
+from harness.progress import Silent
 from harness.store import query
 from serve import registry, webhooks
 from serve.adapter_files import content_sha256
@@ -224,3 +227,32 @@ def test_damage_on_the_way_is_found(three, tmp_path):
 def test_urls_that_are_none(three):
     assert "Protocol not known" in three.ratchet("registry", "push", "nosuch://x").error
     assert "registry name 'a/b' is not a valid name" in three.ratchet("registry", "push", "memory://x", "a/b").error
+
+
+# --- what an engine is started with ---
+
+
+@pytest.fixture
+def of_base(desk):
+    """desk@v1 of rank 32 on the desk's own base, recorded before ranks were."""
+    made = adapter(desk.root, 1, rank=32)
+    version = record(1, made, desk.resolve().base.ref.sha256).model_copy(update={"base_path": str(desk.root / "base")})
+    registry.add_version(desk.lab, "desk", version, made)
+    registry.move(desk.lab, "desk", "prod", 1, who="ann", why="first")
+    current = registry.read(desk.lab, "desk")
+    old = [one.model_copy(update={"rank": None}) for one in current.versions]
+    registry.write(desk.lab, current.model_copy(update={"versions": old}))
+    return desk
+
+
+def test_old_records_without_ranks_are_read_from_their_files(of_base):
+    spec, names = serving.engine_for(of_base.lab, serving.Wanted("desk"), Silent())
+    assert (spec.max_lora_rank, spec.max_loras, spec.max_cpu_loras) == (32, 4, 64)
+    assert names[:2] == ["desk@prod", "desk@v1"]
+
+
+def test_an_engine_may_read_another_registry(of_base, url, tmp_path):
+    of_base.ratchet("registry", "push", url)
+    spec, names = serving.engine_for(Lab(tmp_path / "empty"), serving.Wanted("desk", registry=url), Silent())
+    assert spec.as_json()["registry"] == url
+    assert names[:2] == ["desk@prod", "desk@v1"]
