@@ -12,7 +12,8 @@ from harness.stats.numbers import Floats, Integers
 # 20 items, the truth exactly on the line, a nominal 2.5 %): with normal cluster effects the CR2 bound alone ships 2.1 %
 # at 5 clusters, 2.8 % at 6, 3.3 % at 8, 2.9 % at 10 and 2.5 % at 20; with the test 0.0, 0.9, 2.0, 2.2, 2.4 %. From 40
 # on the test changes less than 0.2 points. Not cured by either: exponential effects whose long tail is on the losing
-# side (7.1 % at 20 clusters with the test, 5.7 % at 80); with the other tail it is below 1 %.
+# side (7.1 % at 20 clusters with the test, 5.7 % at 80; harness.stats.skew takes part of that away); with the other
+# tail it is below 1 %.
 FEW = 40
 EXACT = 14  # clusters: 2^14 = 16,384 patterns, about as many as would be drawn
 DRAWS = 9_999
