@@ -120,7 +120,7 @@ def test_an_alias_moves_under_load(world: tuple[events.World, list[Engine]], nam
         asyncio.run(_load(here, url, key))
         after = [_answered(engine) for engine in engines]
     assert here.done["alias moves"] == MOVES
-    assert board.problems == []
+    assert not board.problems, board.problems
     assert board.counts["right"] > 50
     assert board.counts["right, streamed"] > 5
     assert all(now - then > 10 for then, now in zip(before, after, strict=True)), "both engines answer"
