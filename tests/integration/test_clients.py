@@ -20,6 +20,8 @@ from client_world import ROOT, Served, make_key, other_clients, run, said_by, se
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
+from serve.lease import members, read_lease
+
 SCRIPTS = Path(__file__).with_name("clients")
 QUESTION: Any = [{"role": "user", "content": "Tell me about the dog"}]
 SCHEMA: dict[str, Any] = {
@@ -302,3 +304,25 @@ def test_the_pages_snippets_run(world: Served, key: str, tmp_path: Path) -> None
         python = sys.executable if ours else other_clients("bin") / "python"
         printed = run(["node" if script.suffix == ".mjs" else python, script], world.url, key, tmp_path)
         assert "support@v1" in printed, printed
+
+
+def test_zz_a_client_waits_while_the_engine_restarts(world: Served, client: OpenAI, text: str) -> None:
+    """The last test of this module: it kills the engine core. A client that may retry notices nothing but time."""
+    lease = read_lease(world.lab.engines / world.engine.engine_id)
+    assert lease is not None
+    core = next(process for process in members(lease) if "EngineCor" in process.name())
+    core.kill()
+    refused = _first_error(client)
+    assert isinstance(refused, openai.InternalServerError)
+    assert refused.status_code == 503
+    assert 0 < int(refused.response.headers["retry-after"]) <= 60
+    assert ask(client.with_options(max_retries=30)).choices[0].message.content == text
+
+
+def _first_error(client: OpenAI) -> openai.APIError:
+    """Asks until an error comes."""
+    while True:
+        try:
+            ask(client)
+        except openai.APIError as error:
+            return error
