@@ -147,7 +147,7 @@ def engine_spec(lab: Lab, base: BaseInfo, used: list[Adapter]) -> engine.EngineS
         max_model_len=engine_facts(base)["max_model_len"],
         registry=lab.registry,
         keys=lab.keys / keys.KEYS,
-        requests=lab.root / "requests",
+        requests=lab.requests,
     )
 
 

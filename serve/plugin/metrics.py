@@ -84,10 +84,12 @@ def count_load(version: str) -> None:
 
 
 class Metrics:
-    """The watcher."""
+    """The watcher. Keeps the children of each combination of labels: looking them up costs more than counting."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.of = instruments(registry)
+        self._requests: dict[tuple[str, str, str, int], Counter] = {}
+        self._versions: dict[tuple[str, str], tuple[Counter, Counter, Histogram, Histogram]] = {}
 
     def wants_text(self, call: Call) -> bool:
         return False
@@ -96,22 +98,37 @@ class Metrics:
         if call.path in UNCOUNTED:
             return
         names = (call.alias or "", call.model)
-        self.of.requests.labels(*names, PATHS.get(call.path, "other"), str(call.status)).inc()
+        place = (*names, PATHS.get(call.path, "other"), call.status)
+        requests = self._requests.get(place)
+        if requests is None:
+            requests = self._requests[place] = self.of.requests.labels(*place[:3], str(call.status))
+        requests.inc()
         if call.path == LOAD_PATH and call.status == 200:
             self.of.loads.labels("candidate").inc()
         problem = call.problem or ("client_left" if call.left else "")
         if problem or call.status >= 400:
             self.of.errors.labels(*names, problem if problem in PROBLEMS else "other").inc()
-        if not call.model:
-            return
+        if call.model:
+            self._version(call, names)
+
+    def _version(self, call: Call, names: tuple[str, str]) -> None:
+        found = self._versions.get(names)
+        if found is None:
+            found = self._versions[names] = (
+                self.of.tokens.labels(*names, "prompt"),
+                self.of.tokens.labels(*names, "completion"),
+                self.of.latency.labels(*names),
+                self.of.ttft.labels(*names),
+            )
+        prompt, completion, latency, ttft = found
         if call.prompt_tokens:
-            self.of.tokens.labels(*names, "prompt").inc(call.prompt_tokens)
+            prompt.inc(call.prompt_tokens)
         if call.completion_tokens:
-            self.of.tokens.labels(*names, "completion").inc(call.completion_tokens)
+            completion.inc(call.completion_tokens)
         if call.status == 200 and call.ended is not None and not call.left:
-            self.of.latency.labels(*names).observe(call.ended - call.began)
+            latency.observe(call.ended - call.began)
             if call.streaming and call.first_byte is not None:
-                self.of.ttft.labels(*names).observe(call.first_byte - call.began)
+                ttft.observe(call.first_byte - call.began)
 
     def close(self) -> None:
         """Nothing to close: metrics live as long as their registry."""

@@ -19,6 +19,7 @@ Entry = TypeVar("Entry")
 MAX_ENTRIES = 4_096
 MAX_BYTES = 64 * 2**20  # of requests and answers that wait, as they came
 BATCH = 256  # entries behind one fsync
+GATHER_S = 0.05  # how long the first entry waits for more: the thread wakes and calls fsync 20 times a second at most
 REFUSED_PAUSE_S = 1.0  # after the disk refused; entries wait meanwhile, and are dropped when the queue is full
 CLOSE_S = 5.0  # how long the end waits for a slow disk
 # What handing over or writing an entry may raise when something is wrong with it or with the disk.
@@ -62,7 +63,8 @@ class Writer(Generic[Entry]):
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=f"ratchet-{self._name}", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            if len(self._queue) == 1:  # else it is awake, or gathering
+                self._changed.notify()
         return True
 
     @property
@@ -97,6 +99,8 @@ class Writer(Generic[Entry]):
         """The next batch; empty when the writer is closed and nothing waits."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closing)
+            if len(self._queue) < BATCH:
+                self._changed.wait_for(lambda: self._closing, timeout=GATHER_S)
             taken = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
             self._bytes -= sum(size for _, size in taken)
             return [entry for entry, _ in taken]
