@@ -162,7 +162,7 @@ def adapters(
 
 def lab_paths(lab: Lab) -> dict[str, Path]:
     """What `ratchet serve` gives its engines for keys and for usage."""
-    return {"keys": lab.keys / KEYS}
+    return {"keys": lab.keys / KEYS, "requests": lab.requests}
 
 
 def make(folder: Path, tokenizer_from: Path, count: int, base: Path | None) -> None:
