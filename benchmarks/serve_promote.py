@@ -13,6 +13,7 @@ from harness.core.records import Version, now
 from serve import registry
 
 NAME, ALIAS = "bench", "prod"
+GIVE_UP_S = 60
 
 
 def add_versions(lab: Lab, folders: list[Path], base_sha256: str) -> list[int]:
@@ -43,8 +44,9 @@ def measure(lab: Lab, side: Side, versions: list[int]) -> list[float]:
     for version in versions:
         started = time.monotonic()
         registry.move(lab, NAME, ALIAS, version, who="benchmark", why="measured")
-        while first_token(side.url, side.headers, NAME) != f"{NAME}@v{version}":
-            pass
+        while (served := first_token(side.url, side.headers, NAME)) != f"{NAME}@v{version}":
+            if time.monotonic() > started + GIVE_UP_S:
+                raise RuntimeError(f"{NAME} still answers as {served}, {GIVE_UP_S} s after it moved to v{version}")
         took.append((time.monotonic() - started) * 1e3)
     return took
 

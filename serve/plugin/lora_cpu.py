@@ -15,7 +15,6 @@ Does not cover what our engines never ask for: adapters on the embedding or the 
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -69,12 +68,10 @@ def slots_of(ids: tuple[int, ...], slot_ids: list[int | None]) -> np.ndarray:
 
 def runs_of(slots: np.ndarray) -> list[Run]:
     """Neighbouring rows of one slot, in row order; rows with slot -1 are in none."""
-    edges = [0, *(np.flatnonzero(np.diff(slots)) + 1).tolist(), len(slots)]
-    return [
-        Run(int(slots[start]), start, stop)
-        for start, stop in itertools.pairwise(edges)
-        if slots[start:stop].max(initial=-1) >= 0
-    ]
+    starts = np.flatnonzero(np.diff(slots, prepend=-2))
+    stops = [*starts[1:].tolist(), len(slots)]
+    found = zip(slots[starts].tolist(), starts.tolist(), stops[: len(starts)], strict=True)
+    return [Run(slot, start, stop) for slot, start, stop in found if slot >= 0]
 
 
 def groups_of(slots: np.ndarray, long_run: int = LONG_RUN) -> Groups:
