@@ -13,6 +13,7 @@ from harness.core.paths import Lab
 from harness.core.records import RegistryRecord
 from harness.pipeline.context import find_adapter
 from harness.progress import Progress
+from serve import registry
 from serve.attach import Attached
 
 LOOK_S = 1.0  # how soon a promotion is followed
@@ -69,21 +70,25 @@ class Watch:
     def follow(self, records: list[RegistryRecord], strict: bool = False) -> None:
         """Load what aliases serve now. What goes wrong is told once, or raised: `strict`, where nothing was loaded."""
         failed: RatchetError | None = None
-        for record in records:
-            for alias, version in record.aliases.items():
-                name, model = f"{record.name}@{alias}", f"{record.name}@v{version}"
+        for record, alias in [(one, alias) for one in records for alias in one.aliases]:
+            models = [f"{record.name}@v{version}" for version in registry.weights_of(record, alias)]
+            for model in models:
                 try:
                     self._load(model)
+                    self._problems.pop(model, None)
                 except RatchetError as error:
                     failed = error
                     self._tell(model, error.one_line())
-                    continue
-                self._problems.pop(model, None)
-                if self._serving.get(name) != model:
-                    self._serving[name] = model
-                    self._progress.say(f"{name} is {model}: ask {self._server.root}/v1 for the model {model!r}")
+            self._moved(f"{record.name}@{alias}", [model for model in models if model in self._loaded])
         if strict and failed and not self._loaded:
             raise failed
+
+    def _moved(self, alias: str, models: list[str]) -> None:
+        """Say once what an alias serves now; with weights, a client has to choose among them itself."""
+        served = " or ".join(models)
+        if served and self._serving.get(alias) != served:
+            self._serving[alias] = served
+            self._progress.say(f"{alias} is {served}: that is the model to ask {self._server.root}/v1 for")
 
     def _load(self, model: str) -> None:
         if model in self._loaded:

@@ -139,7 +139,7 @@ def test_aliases_are_followed_on_an_unmodified_server(fake: str, tmp_path: Path)
 
     attach(lab, lambda: read_records(lab, ""), server, wait, lines)
     moves = [line for line in lines.said if line.startswith("aac@prod is")]
-    assert [line.split(": ask")[0] for line in moves] == [f"aac@prod is aac@v{n}" for n in (1, 2, 1)]
+    assert [line.split(": that")[0] for line in moves] == [f"aac@prod is aac@v{n}" for n in (1, 2, 1)]
     assert {model["id"] for model in server.models()} == {"tiny", "aac@v1", "aac@v2"}
     assert any("aliases are not known inside" in line for line in lines.said)
 
