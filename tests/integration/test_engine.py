@@ -28,7 +28,7 @@ from serve import adapters, registry
 from serve.adapter_files import content_sha256
 from serve.client import Ask, ask_many, prompt_logprobs
 from serve.engine import Engine, EngineSpec, ensure, reap, running
-from serve.lease import Lease, members, read_lease
+from serve.lease import Lease, leads, members, read_lease
 from serve.supervise import OUR_CPU_KERNELS
 
 ADAPTERS = {
@@ -240,7 +240,7 @@ def test_zx_a_killed_engine_core_is_replaced_and_nobody_is_refused(world: World)
     """The core is killed under load: every request gets 200 or 503 with Retry-After, begun streams end with an error
     event, and afterwards base, candidates and versions answer as before, without anyone loading them again.
     """
-    registry.add_version(world.lab, "zx", _version("r-three"), world.folder / "r-three")
+    registry.add_version(world.lab, "zx", _version(world, "r-three"), world.folder / "r-three")
     models = ["tiny", *ADAPTERS, "zx@v1"]
     before = {model: ask_many(world.engine.url, [greedy(model, "The dog")])[0].text for model in models}
     lease = _lease(world)
@@ -280,6 +280,7 @@ def test_zz_a_killed_supervisor_leaves_nothing(world: World) -> None:
     """The last test of this module: it ends the engine."""
     lease = _lease(world)
     os.kill(lease.pid, signal.SIGKILL)
+    _wait(lambda: not leads(lease))
     reap(world.lab)
     assert members(lease) == []
     assert running(world.lab) == []
