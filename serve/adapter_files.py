@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.core.errors import AdapterRefused, InputError
+from harness.core.errors import AdapterRefused, InputError, LabError
 from harness.core.fingerprint import folder_sha256
 from harness.core.paths import disk_errors, sync_folder
 from serve.adapters import RANKS, check_adapter, read_config
@@ -59,7 +59,10 @@ def check_files(folder: Path, base: Path | None = None, max_lora_rank: int = RAN
     `base`: the base's folder, whose layers must have the adapter's shapes; layers that the base stores under other
     names (fused, quantised) are not compared. InputError where a file is missing.
     """
-    config = read_config(folder)
+    try:
+        config = read_config(folder)
+    except LabError as error:
+        raise AdapterRefused(error.problem, AGAIN) from error
     check_adapter(config, max_lora_rank)
     path = folder / WEIGHTS
     tensors = header(path)

@@ -159,18 +159,20 @@ class Shelf:
             raise AdapterRefused(f"{name}@v{version.version} is a full fine-tune", "it needs an engine of its own")
         fresh = target.with_name(f".{target.name}.checking")
         try:
-            self.source.place(name, version, fresh)
-            if adapter_files.content_sha256(fresh) != version.adapter_sha256:
-                raise AdapterRefused(
-                    f"the files of {name}@v{version.version} are damaged", "restore or promote it again"
-                )
-            adapter_files.check_files(fresh, self._base, self._max_lora_rank)
             with disk_errors(target):
+                self._place(name, version, fresh)
                 fresh.rename(target)
-        except (RatchetError, OSError):
+        except RatchetError:
             adapter_files.remove(fresh)
             raise
         return target
+
+    def _place(self, name: str, version: Version, fresh: Path) -> None:
+        self.source.place(name, version, fresh)
+        if adapter_files.content_sha256(fresh) != version.adapter_sha256:
+            problem = f"the files of {name}@v{version.version} are damaged"
+            raise AdapterRefused(problem, "restore them, or promote it again")
+        adapter_files.check_files(fresh, self._base, self._max_lora_rank)
 
 
 def _unknown(name: str) -> RegistryError:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from harness import store
-from harness.core.errors import InputError, RatchetError, RegistryError
+from harness.core.errors import InputError, RegistryError
 from harness.core.paths import Lab, read_json
 from harness.core.rating import CampaignRecord
 from harness.core.records import AdapterRecord, EvalRecord, PlanRecord, RegistryRecord, Version, now
-from serve import adapter_files, adapters, engine, registry
+from serve import adapter_files, engine, registry
 from serve.lease import ADAPTERS
 from serve.remote import Remote
 
@@ -145,16 +145,11 @@ def _ago(days: int) -> str:
 
 
 def _loaded(lab: Lab) -> dict[str, str]:
-    """`name@vN` -> an engine of the lab that has it registered, or linked in its folder. Unreachable ones by folder."""
+    """`name@vN` -> an engine of the lab that was asked for it: what its vLLM has lies in the engine's folder."""
     found: dict[str, str] = {}
     for lease in engine.running(lab):
         folder = lab.engines / lease.engine_id / ADAPTERS
         found |= {f"{path.parent.name}@{path.name}": lease.engine_id for path in folder.glob("*/v*")}
-        if lease.state == "ready":
-            try:
-                found |= dict.fromkeys(adapters.listed(lease), lease.engine_id)
-            except RatchetError:  # it restarts: what it had lies in its folder
-                continue
     return found
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.core.errors import InputError, RatchetError
+from harness.core.errors import InputError, LabError, RatchetError
 from serve.adapters import RANKS
 from serve.lease import ADAPTERS
 from serve.plugin.call import Refused
@@ -33,11 +33,17 @@ class Ready:
         self._refused: dict[str, tuple[float, RatchetError]] = {}
 
     async def check(self, model: str, loaded: Mapping[str, Any]) -> None:
-        """Refused (400) where `model` is a version that cannot be served. The base and what is loaded are fine."""
+        """Refused where `model` is a version that cannot be served (400), or not now (503: the disk, the storage).
+
+        The base and what is loaded are fine.
+        """
         if model in loaded or "@" not in model:
             return
         try:
             await self.folder(model)
+        except LabError as error:
+            message = f"{model} cannot be loaded now: {error.problem}"
+            raise Refused(503, "ServiceUnavailableError", message, "model", {"retry-after": "5"}) from error
         except RatchetError as error:
             raise Refused(400, "BadRequestError", f"{model} cannot be served: {error.problem}", "model") from error
 

@@ -65,6 +65,7 @@ BROKEN: list[tuple[Breaks, str]] = [
     (put(file({"model.embed_tokens.weight": ("F32", (1, 4))})), "is no LoRA weight"),
     (config(r=2), "has rank 1, its config says 2"),
     (config(use_dora=True), "vLLM does not serve DoRA"),
+    (lambda folder: (folder / "adapter_config.json").write_text("{"), "is damaged"),
 ]
 
 

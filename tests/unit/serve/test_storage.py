@@ -125,3 +125,13 @@ def test_bytes_that_changed_on_the_way_are_not_served(lab: Lab, url: str, servin
     response = httpx.post(f"{engine}/v1/completions", json={"model": "aac", "prompt": "hello"})
     assert response.status_code == 400
     assert "the files of aac@v1 are damaged" in response.json()["error"]["message"]
+
+
+def test_a_storage_that_is_away_is_a_503(lab: Lab, url: str, serving: Callable[[Script], str]) -> None:
+    publish(lab, url)
+    fs, root = fsspec.core.url_to_fs(url)
+    fs.rm(f"{root}/adapters", recursive=True)
+    engine = serving(Script(base_sha256=BASE, registry=url))
+    response = httpx.post(f"{engine}/v1/completions", json={"model": "aac", "prompt": "hello"})
+    assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+    assert "aac@v1 cannot be loaded now" in response.json()["error"]["message"]
