@@ -72,7 +72,7 @@ def overhead(
     """The small base: bare vLLM, Ratchet and LiteLLM side by side, then promotions on Ratchet."""
     make(work, asked.base, sizes["moves"] * 3, asked.base)
     lab = Lab(work / "lab")
-    spec = EngineSpec(str(asked.base), "base", BASE_SHA256, "float32", 16, 8, 512, lab.registry, **lab_paths(lab))
+    spec = engine_spec(lab, asked.base, "float32", 8)
     details["load_limit_per_s"] = own_limit(serve_overhead.PIECES, 400, 32)
     say(f"small base: the load itself manages {details['load_limit_per_s']:.0f} req/s")
     with ExitStack() as stack:
@@ -138,12 +138,8 @@ def adapters(
     make(work, asked.base, max(mixes), None)
     folders = {folder.name: folder for folder in sorted(work.glob("a*"))}
     lab = Lab(work / "lab")
-    options = {"enable-prefix-caching": False, "no-enable-prefix-caching": True}
-    spec = EngineSpec(
-        *(str(work / "base"), "base", BASE_SHA256, asked.dtype, 16, max(mixes), 512, lab.registry),
-        **lab_paths(lab),
-        extra=options,
-    )
+    uncached = {"enable-prefix-caching": False, "no-enable-prefix-caching": True}
+    spec = engine_spec(lab, work / "base", asked.dtype, max(mixes), uncached)
     say(f"58 M parameters, {asked.dtype}, {len(folders)} adapters of rank 16")
     with ratchet(lab, spec, folders) as (ours, engine):
         right = serve_adapters.alone(ours, "base", max(mixes))
@@ -165,9 +161,21 @@ def adapters(
     }
 
 
-def lab_paths(lab: Lab) -> dict[str, Path]:
-    """What `ratchet serve` gives its engines for keys and for usage."""
-    return {"keys": lab.keys / KEYS, "requests": lab.requests}
+def engine_spec(lab: Lab, base: Path, dtype: str, slots: int, extra: dict[str, Any] | None = None) -> EngineSpec:
+    """What `ratchet serve` would ask for, with the lab's keys and usage."""
+    return EngineSpec(
+        base_path=str(base),
+        base_name="base",
+        base_sha256=BASE_SHA256,
+        dtype=dtype,
+        max_lora_rank=16,
+        max_loras=slots,
+        max_model_len=512,
+        registry=lab.registry,
+        keys=lab.keys / KEYS,
+        requests=lab.requests,
+        extra=extra or {},
+    )
 
 
 def make(folder: Path, tokenizer_from: Path, count: int, base: Path | None) -> None:
