@@ -28,6 +28,8 @@ WRITE_POINTS = (
     "keys.record",  # keys/keys.json
     "campaign.record",  # campaign.json, after its pairs
     "vote.event",  # one vote in its journal
+    "act.event",  # an undo, a lease, a written text … in its journal
+    "rewrite.event",  # one rewritten row in its journal
     "tag.event",  # one tag in its journal
     "capture.event",  # captured calls in a segment of lab/requests
     "shadow.event",  # a call and its shadow's answer in a segment of lab/requests

@@ -107,6 +107,8 @@ def test_every_write_point_is_covered() -> None:
         "feedback.event": "tests/unit/serve/test_feedback.py",
         "usage.event": "tests/unit/serve/test_feedback.py",
         "vote.event": "tests/browser and tests/unit/harness/test_campaign.py",
+        "act.event": "tests/unit/harness/campaign/test_acts.py",
+        "rewrite.event": "tests/unit/harness/campaign/test_rewriting.py",
         "tag.event": "tests/unit/harness/pipeline/test_failures.py",
         "shadow.event": "tests/unit/serve/test_shadow.py",
         "registry.webhook": "tests/unit/serve/test_webhooks.py",

@@ -1,0 +1,76 @@
+"""Campaigns: pairs of answers to compare blind, and what people do with them, as files under `campaigns/<name>/`.
+
+    pairs.jsonl       the main pairs, in the campaign's order
+    extra-*.jsonl     gold pairs, repeats and calibration pairs, one file a role and time
+    campaign.json     the record, written last: where it exists, the campaign is complete
+    guidelines.md     optional, by a person: how to judge; shown beside the pairs
+    votes-*.jsonl     one journal segment per process that takes votes
+    acts-*.jsonl      likewise: undo, lease, calibrated, written, ruling, steer, report
+
+- pairs        which answers are worth a person's time
+- sampling     what a prompt is for (train, judge), which pairs of a pool are drawn, and with what probability
+- files        a campaign's files
+- acts, votes  the journals, and which votes count
+- assignments  one pair as one rater sees it
+- handout      which pair a rater gets next: leases, overlap, gold, repeats, pauses
+- writing      campaigns of kind 'write': drafts, corrections, reviews, and the data that they make
+
+Nothing here makes answers or shows pages. Votes and acts are only ever added.
+"""
+
+from harness.campaign.acts import ACTS, ActLog, read_acts
+from harness.campaign.assignments import Assignment, Assignments, Side, assign
+from harness.campaign.files import (
+    MainPairs,
+    folder,
+    list_all,
+    read,
+    read_extra,
+    read_record,
+    read_whole,
+    write,
+    write_extra,
+)
+from harness.campaign.handout import Handout, open_handout
+from harness.campaign.pairs import NEAR_IDENTICAL, REFUSALS, PoolItem, combine, make_pairs, refusal
+from harness.campaign.sampling import JUDGE_SHARE, of_purpose, purpose_of, sample
+from harness.campaign.votes import VOTES, VoteLog, read_votes
+from harness.campaign.writing import Task, Writing, preference_rows, sft_rows
+
+__all__ = [
+    "ACTS",
+    "JUDGE_SHARE",
+    "NEAR_IDENTICAL",
+    "REFUSALS",
+    "VOTES",
+    "ActLog",
+    "Assignment",
+    "Assignments",
+    "Handout",
+    "MainPairs",
+    "PoolItem",
+    "Side",
+    "Task",
+    "VoteLog",
+    "Writing",
+    "assign",
+    "combine",
+    "folder",
+    "list_all",
+    "make_pairs",
+    "of_purpose",
+    "open_handout",
+    "preference_rows",
+    "purpose_of",
+    "read",
+    "read_acts",
+    "read_extra",
+    "read_record",
+    "read_votes",
+    "read_whole",
+    "refusal",
+    "sample",
+    "sft_rows",
+    "write",
+    "write_extra",
+]

@@ -1,0 +1,77 @@
+"""What else people do in a campaign, as events in `acts-*.jsonl`: undo, lease, written, ruling, steer and others."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from harness.campaign.files import folder
+from harness.core.errors import LabError
+from harness.core.journal import Journal, read_segment, segments
+from harness.core.paths import Lab
+from harness.core.rating import AnyAct, read_act
+
+ACTS = "acts"  # stem of the act journals
+
+
+class ActLog:
+    """The acts of one campaign: its own segment to append to, and everyone's, read as they grow. Thread-safe.
+
+    Several processes may append at once, each to its own segment. The first act with an `event_id` counts.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._journal = Journal(place, ACTS, "act.event")
+        self._offsets: dict[Path, int] = {}
+        self._acts: list[AnyAct] = []
+        self._known: set[str] = set()
+        self._lock = threading.RLock()
+
+    def add(self, act: AnyAct) -> bool:
+        """Put an act on disk; False when there is one with its `event_id` already, and then nothing is written.
+
+        When this returns True the act survives a crash. Raises LabError, and then nothing was added.
+        """
+        with self._lock:
+            self._refresh()
+            if act.event_id in self._known:
+                return False
+            self._journal.append(act.model_dump(mode="json"))
+            self._refresh()
+            return True
+
+    def acts(self) -> list[AnyAct]:
+        """Every act that counts, earliest first, as of now."""
+        with self._lock:
+            self._refresh()
+            return sorted(self._acts, key=lambda act: (act.at, act.event_id))
+
+    def since(self, start: int) -> tuple[list[AnyAct], int]:
+        """Acts that were not there when an earlier call returned the place `start` (0: all), and the place to go on
+        from. They come as they are read, not by time."""
+        with self._lock:
+            self._refresh()
+            return self._acts[start:], len(self._acts)
+
+    def close(self) -> None:
+        self._journal.close()
+
+    def _refresh(self) -> None:
+        for path in segments(self._place, ACTS):
+            for event, end in read_segment(path, self._offsets.get(path, 0)):
+                self._offsets[path] = end
+                try:
+                    act = read_act(event)
+                except ValidationError as error:
+                    raise LabError(f"{path} holds something else than an act before byte {end}") from error
+                if act.event_id not in self._known:
+                    self._known.add(act.event_id)
+                    self._acts.append(act)
+
+
+def read_acts(lab: Lab, campaign: str) -> list[AnyAct]:
+    """Every act of a campaign that counts, earliest first."""
+    return ActLog(folder(lab, campaign)).acts()
