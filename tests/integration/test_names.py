@@ -23,7 +23,7 @@ from harness.core.paths import Lab
 from harness.core.records import Version, now
 from harness.pipeline import registry as care
 from harness.pipeline.promotion import preload
-from serve import adapters, registry
+from serve import registry
 from serve.adapter_files import content_sha256
 from serve.engine import Engine, EngineSpec, ensure
 
@@ -164,14 +164,3 @@ def test_a_promotion_loads_ahead_of_time(world: World) -> None:
     assert preload(world.lab, label, BASE_SHA256) == []
     assert label in loaded(world)
     assert preload(world.lab, "ahead@v1", "e" * 64) == [], "engines of other bases are left alone"
-
-
-def test_zz_what_vllm_does_without_our_folder(world: World, tmp_path: Path) -> None:
-    """The reason for it. The last test of this module: a missing file in vLLM's loop ends the engine core."""
-    folder = shutil.copytree(world.folder / "r-d", tmp_path / "gone")
-    adapters.load(world.engine, "r-gone", folder)
-    for label in ("lost@v1", "lost@v2", "lost@v3"):
-        text(world, label)
-    shutil.rmtree(folder)
-    answer = ask(world, "r-gone")
-    assert answer.status_code >= 500, "vLLM survives a missing adapter by now: the engine's own folder may go"
