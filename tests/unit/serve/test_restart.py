@@ -169,6 +169,7 @@ def test_draining_refuses_the_new_and_finishes_the_running(start: Callable[..., 
         _wait(lambda: _is_busy(life))
         life.process.send_signal(signal.SIGTERM)
         life.until("draining")
+        _wait(lambda: kept.get("/ready").json()["status"] == "draining")  # the lease says it a moment earlier
         refused = kept.post("/v1/completions", json={"model": "tiny", "prompt": "x"})
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
         assert _complete(url).status_code == 503
