@@ -80,6 +80,7 @@ def measure(base: Path, plan: dict[str, Any]) -> dict[str, Any]:
             max_model_len=512,
             registry=lab.registry,
             keys=lab.keys / keys.KEYS,
+            requests=lab.requests,
         )
         board = Board(told["probes"], told["answers"], BASE_NAME, {}, {})
         say("starting the engine")
@@ -128,9 +129,9 @@ def prepare(world: events.World) -> None:
 
 
 def secret(lab: Lab, name: str, models: list[str]) -> str:
-    """A new key that may use `models`."""
-    wanted = keys.Key(key_id="", name=name, secret_sha256="", scopes=["infer"], models=models, created="")
-    return keys.create(lab.keys, wanted)[1]
+    """A new key that may use `models`; a tenth of its calls is captured, as in production."""
+    fields = {"key_id": "", "secret_sha256": "", "created": "", "scopes": ["infer"], "capture": 0.1}
+    return keys.create(lab.keys, keys.Key(name=name, models=models, **fields))[1]
 
 
 async def soak(world: events.World, plan: dict[str, Any]) -> tuple[float, float, float]:
