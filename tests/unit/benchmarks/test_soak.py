@@ -114,13 +114,16 @@ def test_clients_against_the_fake(damage: bool) -> None:
 
 def test_growth_leaves_warm_up_and_outages_out() -> None:
     """Two stretches: 60 MB a minute after the warm-up, then none; what happens outside does not count."""
-    memory = [(float(at), 1000.0 if at < 10 else 2000.0 + at) for at in range(0, 60, 2)]
-    memory += [(float(at), 9.0) for at in range(60, 80, 2)] + [(float(at), 500.0) for at in range(80, 140, 2)]
+    sizes = [(at, 1000 if at < 10 else 2000 + at) for at in range(0, 60, 2)]
+    sizes += [(at, 9) for at in range(60, 80, 2)] + [(at, 500) for at in range(80, 140, 2)]
+    memory = [(float(at), {"server": size - 5.0, "EngineCor": 5.0}) for at, size in sizes]
     world: Any = SimpleNamespace(memory=memory, board=board(outages=[[60.0, 80.0]]))
     first, second = soak_events.growth(world, 0.0, 140.0, warm_up_s=10.0)
     assert first["MB_per_minute"] == pytest.approx(60)
-    assert (first["MB_first"], first["MB_last"]) == (2010, 2058)
-    assert (second["MB_per_minute"], second["minutes"]) == (0, pytest.approx(0.8, abs=0.01))
+    assert (first["MB_first"], first["MB_warm"], first["MB_last"]) == (1000, 2010, 2058)
+    assert first["samples"] == [[0, 1000], *([at, 2000 + at] for at in range(10, 60, 10))]
+    assert (second["MB_per_minute"], second["minutes"]) == (0, 1)
+    assert second["MB_last_by_process"] == {"server": 495, "EngineCor": 5}
 
 
 def test_a_torn_file_is_half_of_it(tmp_path: Path) -> None:
