@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 
 from dashboards.desk import Desk, Note, Screen
-from dashboards.links import Links
+from dashboards.doors import Guests
 from dashboards.web import STATIC, css, plain, theme
 from harness.core.errors import RatchetError
 from harness.core.rating import Choice
@@ -44,7 +44,7 @@ def look() -> dict[str, Any]:
     }
 
 
-def build(desk: Desk, links: Links) -> gr.Blocks:
+def build(desk: Desk, links: Guests) -> gr.Blocks:
     """The page of one campaign. `queue=False` throughout: a queued event is lost when its tab closes."""
     with gr.Blocks(title="Rate answers", analytics_enabled=False) as page:
         progress, note = _html("progress"), _html("note")
@@ -85,7 +85,7 @@ def _html(name: str) -> gr.HTML:
     return gr.HTML("", elem_id=name, js_on_load=None, apply_default_css=False)
 
 
-def _answered(links: Links, request: gr.Request, act: Callable[[str], Screen]) -> list[Any]:
+def _answered(links: Guests, request: gr.Request, act: Callable[[str], Screen]) -> list[Any]:
     """What to show after `act` by whoever is there. Where it fails the page stays as it is, with a note on top.
 
     Files that cannot be read are the campaign owner's to hear of in full, not the rater's.

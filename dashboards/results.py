@@ -15,7 +15,7 @@ import gradio as gr
 
 from dashboards import results_data as data
 from dashboards import results_view as show
-from dashboards.links import Links
+from dashboards.doors import Guests
 from dashboards.view import ALL_PLANS, KINDS, PER_PAGE, Choices, View, fit, read_query
 from dashboards.web import css, theme
 from harness.core.errors import InputError, RatchetError
@@ -44,7 +44,7 @@ def look() -> dict[str, Any]:
 class Screen:
     """The components of one page by name, and what to put into them. Holds nothing of any visitor."""
 
-    def __init__(self, lab: Lab, links: Links) -> None:
+    def __init__(self, lab: Lab, links: Guests) -> None:
         self._lab, self._links = lab, links
         self.parts: dict[str, Any] = {}
 
@@ -207,7 +207,7 @@ def _link(view: View, *files: tuple[str, str]) -> str:
 # --- the page ---------------------------------------------------------------------------------------------------
 
 
-def build(lab: Lab, links: Links) -> gr.Blocks:
+def build(lab: Lab, links: Guests) -> gr.Blocks:
     """The page of one lab."""
     screen = Screen(lab, links)
     with gr.Blocks(title="Results", analytics_enabled=False) as page:

@@ -6,6 +6,7 @@ Besides the page: /table/NAME.csv, /plot/NAME.svg and .png, and /report/PLAN, al
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import fastapi
 from fastapi.responses import PlainTextResponse
@@ -13,9 +14,11 @@ from fastapi.responses import PlainTextResponse
 from dashboards import results, web
 from dashboards.links import Links
 from dashboards.results_files import as_csv, picture, table_of
+from harness import audit
 from harness.core.errors import InputError, RatchetError
 from harness.core.fingerprint import sha256_of
 from harness.core.paths import Lab, check_name
+from harness.people import Refused
 
 DEFAULT_PORT = 7861
 
@@ -52,23 +55,50 @@ def build_app(lab: Lab, links: Links) -> fastapi.FastAPI:
     def wrong(request: fastapi.Request, error: RatchetError) -> PlainTextResponse:
         return PlainTextResponse(error.one_line(), status_code=404)
 
-    @app.get("/table/{name}.csv")
+    def who(request: fastapi.Request, did: audit.Did | None = None, what: str = "") -> None:
+        name = links.rater_of(request.cookies.get(cookie))
+        if name is None:
+            raise Refused("your link has stopped working", "ask for a new one")
+        if did:
+            log.add(name, did, what)
+
+    log = audit.AuditLog(lab)
+    app.include_router(files(lab, who))
+    return web.mount(app, results.build(lab, links), links, cookie, results.look())
+
+
+class Ask(Protocol):
+    """Raises Refused for whoever may not; where something was done, keeps a line of it."""
+
+    def __call__(self, request: fastapi.Request, did: audit.Did | None = None, what: str = "") -> None: ...
+
+
+def files(lab: Lab, ask: Ask) -> fastapi.APIRouter:
+    """Tables, plots and reports, for whom `ask` lets through."""
+    router = fastapi.APIRouter()
+
+    @router.get("/table/{name}.csv")
     def table(name: str, request: fastapi.Request) -> fastapi.Response:
+        ask(request)
         head, rows = table_of(lab, name, request.url.query)
+        ask(request, "exported", f"{name}.csv")
         named = {"content-disposition": f'attachment; filename="{name}.csv"'}
         return fastapi.Response(as_csv(head, rows), media_type="text/csv; charset=utf-8", headers=named)
 
-    @app.get("/plot/{name}.{kind}")
-    def plot(name: str, kind: str, plan: str = "", runs: str = "") -> fastapi.Response:
+    @router.get("/plot/{name}.{kind}")
+    def plot(name: str, kind: str, request: fastapi.Request, plan: str = "", runs: str = "") -> fastapi.Response:
+        ask(request)
         run_ids = [run for run in runs.split(",") if run]
         content = picture(lab, name, kind, plan, run_ids)
         return fastapi.Response(content, media_type="image/svg+xml" if kind == "svg" else "image/png")
 
-    @app.get("/report/{plan_id}")
-    def report(plan_id: str) -> fastapi.Response:
+    @router.get("/report/{plan_id}")
+    def report(plan_id: str, request: fastapi.Request) -> fastapi.Response:
+        ask(request)
         path = lab.reports / f"{check_name(plan_id, 'plan')}.html"
         if not path.is_file():
             raise InputError(f"plan {plan_id} has no page yet", "run `ratchet report` for it")
+        ask(request, "saw", f"report {plan_id}")
         return fastapi.Response(path.read_bytes(), media_type="text/html; charset=utf-8")
 
-    return web.mount(app, results.build(lab, links), links, cookie, results.look())
+    return router

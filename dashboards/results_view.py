@@ -55,8 +55,8 @@ def note(text: str, tone: str = "calm") -> str:
 def links(page: dict[str, str], *files: tuple[str, str]) -> str:
     """A link to this very view, and to its table as a file: (shown, what /table/….csv calls it)."""
     where = plain(urlencode(page))
-    view = f"<a class='here' href='/?{where}'>Link to this view</a>"
-    more = "".join(f" · <a href='/table/{name}.csv?{where}' download>{plain(text)}</a>" for text, name in files)
+    view = f"<a class='here' href='?{where}'>Link to this view</a>"
+    more = "".join(f" · <a href='table/{name}.csv?{where}' download>{plain(text)}</a>" for text, name in files)
     return f"<p class='links'>{view}{more}</p>"
 
 
@@ -114,7 +114,7 @@ def _bar(board: Leaderboard, place: int) -> str:
 def curves(run_ids: Sequence[str]) -> str:
     """Their learning curves in one picture."""
     where = urlencode({"runs": ",".join(run_ids)})
-    return _figure("Learning curves", f"/plot/curves.svg?{where}", f"/plot/curves.png?{where}")
+    return _figure("Learning curves", f"plot/curves.svg?{where}", f"plot/curves.png?{where}")
 
 
 def side_by_side(rows: Sequence[tuple[str, list[Any]]], labels: Sequence[str]) -> str:
@@ -225,8 +225,8 @@ def _version(number: int | None) -> str:
 def plots(plan_id: str, names: Iterable[str]) -> str:
     """Pictures as files of their own: what an SVG holds cannot act inside an <img>."""
     where = urlencode({"plan": plan_id})
-    found = [_figure(PLOTS[name], f"/plot/{name}.svg?{where}", f"/plot/{name}.png?{where}") for name in names]
-    whole = f"<p class='links'><a href='/report/{plain(plan_id)}' target='_blank'>The whole report</a></p>"
+    found = [_figure(PLOTS[name], f"plot/{name}.svg?{where}", f"plot/{name}.png?{where}") for name in names]
+    whole = f"<p class='links'><a href='report/{plain(plan_id)}' target='_blank'>The whole report</a></p>"
     return whole + ("".join(found) or note("This plan has nothing to draw."))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import html
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ from typing import Any
 import fastapi
 import gradio as gr
 import uvicorn
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboards.links import LINK_DAYS, Links
-from harness.core.errors import InputError
+from harness.core.errors import InputError, RatchetError
+from harness.people import Refused
 
 Lines = Callable[[str], list[str]]  # what to print, given the address that is served
 
@@ -84,10 +86,21 @@ def mount(
     def who(request: fastapi.Request) -> str | None:
         return links.rater_of(request.cookies.get(cookie))
 
+    return mount_at(app, blocks, "/", who, look)
+
+
+def mount_at(
+    app: fastapi.FastAPI,
+    blocks: gr.Blocks,
+    path: str,
+    who: Callable[[fastapi.Request], str | None],
+    look: dict[str, Any],
+) -> fastapi.FastAPI:
+    """The Gradio page at `path`, for whom `who` has a name; handlers find it in `request.username`."""
     mounted: fastapi.FastAPI = gr.mount_gradio_app(
         app,
         blocks,
-        path="/",
+        path=path,
         server_name=HOST,
         auth_dependency=who,
         run_history=False,
@@ -100,6 +113,24 @@ def mount(
     return mounted
 
 
+def app_of_files(files: fastapi.APIRouter | None, path: str) -> fastapi.FastAPI:
+    """An app with `files` below `path`, where a RatchetError is a 404 (a Refused one a 403) that says what it is."""
+    app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.exception_handler(RatchetError)
+    def wrong(request: fastapi.Request, error: RatchetError) -> PlainTextResponse:
+        return PlainTextResponse(error.one_line(), status_code=403 if isinstance(error, Refused) else 404)
+
+    if files is not None:
+        app.include_router(files, prefix=path)
+    return app
+
+
+def complain(error: RatchetError) -> None:
+    """Say on the server's own terminal what a page must not tell."""
+    print(f"error: {error.one_line()}", file=sys.stderr, flush=True)
+
+
 def link_lines(what: str, tokens: dict[str, str]) -> Lines:
     """What to print for an address: what is served there, and one personal link per person."""
     head = f"(stop with Ctrl-C). Personal links, valid for {LINK_DAYS} days:"
@@ -109,16 +140,23 @@ def link_lines(what: str, tokens: dict[str, str]) -> Lines:
     ]
 
 
-def serve(port: int, build: Callable[[], tuple[fastapi.FastAPI, Lines]]) -> None:
+def serve(port: int, build: Callable[[], tuple[fastapi.FastAPI, Lines]], behind_proxy: bool = True) -> None:
     """Serve on 127.0.0.1 until SIGINT or SIGTERM. `build` gives the app, and the lines to print for its address.
 
+    `behind_proxy` believes X-Forwarded-For: never where an address decides whose word is taken for who is there.
     Port 0 takes a free one. Raises InputError when the port is taken, before anything is built.
     """
     with _listen(port) as listener:
         app, lines = build()  # takes seconds; a link that is printed works
         for line in lines(f"http://{HOST}:{listener.getsockname()[1]}"):
             print(line, flush=True)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_GRACE_S)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=behind_proxy,
+            timeout_graceful_shutdown=STOP_GRACE_S,
+        )
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn ends well first and then raises it again
             uvicorn.Server(config).run(sockets=[listener])
 

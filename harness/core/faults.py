@@ -26,6 +26,8 @@ WRITE_POINTS = (
     "registry.webhook",  # registry/webhooks.yaml, and what could not be delivered
     "registry.burn",  # registry/burned: opened release items, before they are shown
     "keys.record",  # keys/keys.json
+    "people.record",  # people/*.json: accounts, invitations, sessions, failed sign-ins
+    "people.audit",  # who saw, exported or changed what
     "campaign.record",  # campaign.json, after its pairs
     "vote.event",  # one vote in its journal
     "act.event",  # an undo, a lease, a written text … in its journal

@@ -74,6 +74,11 @@ class Lab:
         return self.root / "keys"
 
     @property
+    def people(self) -> Path:
+        """Accounts, sessions and the audit log (harness.people, harness.audit); readable by their owner only."""
+        return self.root / "people"
+
+    @property
     def campaigns(self) -> Path:
         return self.root / "campaigns"
 

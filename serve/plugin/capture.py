@@ -17,8 +17,8 @@ from typing import Any, Literal, cast
 
 from harness.core.traffic import CALLS, CapturedCall, TrafficLog, hashed_user, salt
 from serve.plugin.call import Call
-from serve.plugin.redact import redact, redact_value
 from serve.plugin.writer import PROBLEMS, Writer
+from serve.redact import redact, redact_value
 
 ENDPOINTS: dict[str, Literal["chat", "completions"]] = {
     "/v1/chat/completions": "chat",

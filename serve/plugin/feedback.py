@@ -31,7 +31,7 @@ from harness.core.records import now
 from harness.core.traffic import FEEDBACK, Feedback, FeedbackKind, TrafficLog, salt
 from serve.plugin.call import Call, Refused
 from serve.plugin.capture import user_id
-from serve.plugin.redact import redact
+from serve.redact import redact
 
 PATH = "/v1/feedback"
 MAX_BYTES = 2**19

@@ -18,8 +18,8 @@ from typing import Any
 from harness.core.paths import NAME
 from harness.core.traffic import private_folder
 from serve.plugin.call import Call
-from serve.plugin.redact import redact
 from serve.plugin.writer import Writer
+from serve.redact import redact
 
 FOLDER = "log"
 MAX_FILE_BYTES = 16 * 2**20

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from serve.plugin.redact import passes_luhn, redact, redact_value
+from serve.redact import passes_luhn, redact, redact_value
 
 GONE = {
     "mail jane.doe@example.com.": "mail [email].",

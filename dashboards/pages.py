@@ -1,0 +1,83 @@
+"""The pages of the portal: one line each. How they are shown, guarded and mounted is in portal.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fastapi
+import gradio as gr
+
+from dashboards import rate, results, results_app
+from dashboards.desk import Desk
+from dashboards.doors import Door
+from harness import campaign as campaigns
+from harness.core.journal import segments
+from harness.core.paths import Lab
+from harness.core.rating import Steer, read_act
+from harness.people import Role
+
+
+@dataclass(frozen=True)
+class Built:
+    """A page that stands: its Blocks, what mount_gradio_app takes for its look, and routes beside it if it has any.
+
+    Paths of `files` are relative to the page's own; their handlers ask the door, as the page's do.
+    """
+
+    blocks: gr.Blocks
+    look: dict[str, Any]
+    files: fastapi.APIRouter | None = None
+    close: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page, or one for each of `names` (campaigns, say) at `path/NAME`. Built when somebody first opens it."""
+
+    path: str
+    title: str
+    roles: tuple[Role, ...]
+    build: Callable[[Lab, Door, str], Built]  # the last argument is the name, '' where there is one page
+    about: str
+    names: Callable[[Lab], list[str]] | None = None
+
+
+def open_campaigns(lab: Lab, kind: str = "compare") -> list[str]:
+    """Campaigns that take votes, oldest first: not those that a lead closed."""
+    found = [record.campaign for record in campaigns.list_all(lab) if record.kind == kind]
+    return [name for name in found if not is_closed(lab, name)]
+
+
+def is_closed(lab: Lab, campaign: str) -> bool:
+    """Whether the last word of the leads was to close it."""
+    said = [act for act in _steers(campaigns.folder(lab, campaign)) if act.what in ("close", "reopen")]
+    return bool(said) and max(said, key=lambda act: act.at).what == "close"
+
+
+def _steers(place: Path) -> Iterator[Steer]:
+    """What leads did in a campaign. Other acts, of which there are many, are not even read as JSON."""
+    for path in segments(place, "acts"):
+        for line in path.read_bytes().splitlines(keepends=True):
+            if b'"steer"' in line and line.endswith(b"\n"):
+                act = read_act(json.loads(line))
+                if act.kind == "steer":
+                    yield act
+
+
+def _rate(lab: Lab, door: Door, campaign: str) -> Built:
+    desk = Desk(lab, campaign)
+    return Built(rate.build(desk, door), rate.look(), close=desk.close)
+
+
+def _results(lab: Lab, door: Door, name: str) -> Built:
+    return Built(results.build(lab, door), results.look(), results_app.files(lab, door.ask))
+
+
+PAGES: tuple[Page, ...] = (
+    Page("/rate", "Rate answers", ("rater",), _rate, "Two answers, side by side: which is better?", open_campaigns),
+    Page("/results", "Results", ("lead", "engineer"), _results, "Leaderboard, runs, items, versions, plots."),
+)

@@ -1,0 +1,278 @@
+"""One address for everybody: sign in, see what is for you, go there. `ratchet app` calls `serve_portal`.
+
+A request passes three checks. `Gate` stands before everything: nobody without a session comes past it but to the
+sign-in and invitation pages, nobody to a page that is not for their roles, no other site's request at all. Gradio asks
+again for each of its routes (`auth_dependency`). And every handler asks itself (`Door.require`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TypeVar
+from urllib.parse import quote
+
+import anyio
+import fastapi
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dashboards import plain, web
+from dashboards.doors import Door
+from dashboards.gate import SIGN_IN, Gate, Identity, cookie_name, is_https
+from dashboards.pages import PAGES, Built, Page
+from harness.audit import AuditLog
+from harness.core.errors import InputError, RatchetError
+from harness.core.paths import Lab
+from harness.people import Locked, People, Person, Refused, read_proxy
+from harness.people.accounts import SESSION_DAYS
+
+DEFAULT_PORT = 7862
+HASHES_AT_ONCE = 2  # argon2 takes 64 MiB and a core for each; more would only wait for one another
+MAX_FORM_BYTES = 8_192
+NAMES_KEPT_S = 3  # a campaign that was opened or closed shows as such after this
+
+T = TypeVar("T")
+
+
+def serve_portal(lab: Lab, port: int = DEFAULT_PORT) -> None:
+    """Serve all pages until stopped; port 0 takes a free one. InputError for a taken port or a wrong sso.yaml."""
+    portal = Portal(lab)
+
+    def build() -> tuple[fastapi.FastAPI, web.Lines]:
+        return portal.app(), lambda at: [f"ratchet on {lab.root} at {at} (stop with Ctrl-C)", *_first_steps(portal)]
+
+    web.serve(port, build, behind_proxy=False)
+    portal.close()
+
+
+def _first_steps(portal: Portal) -> list[str]:
+    if portal.people.all():
+        return []
+    return ["nobody can sign in yet: `ratchet people invite NAME --role lead` prints a link"]
+
+
+class Portal:
+    """The lab's people, its pages, and the app that shows them."""
+
+    def __init__(self, lab: Lab, people: People | None = None, pages: Sequence[Page] = PAGES) -> None:
+        self.lab, self.pages = lab, tuple(pages)
+        self.people = people or People(lab)
+        self.audit = AuditLog(lab)
+        self.identity = Identity(self.people, read_proxy(lab), cookie_name(lab))
+        self._hashing: anyio.CapacityLimiter | None = None
+
+    def door(self, page: Page) -> Door:
+        return Door(self.people, page.roles, self.identity.of, self.audit)
+
+    def close(self) -> None:
+        self.audit.close()
+
+    def app(self) -> fastapi.FastAPI:
+        """Everything, behind the gate."""
+        halls = [Hall(self, page) for page in self.pages]
+
+        @contextlib.asynccontextmanager
+        async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[None]:
+            yield
+            for hall in halls:
+                await hall.close()
+
+        app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+        app.include_router(self._router())
+        for hall in halls:
+            app.mount(hall.page.path, hall)
+        app.add_middleware(Gate, identity=self.identity, pages=self.pages, audit=self.audit)
+        return app
+
+    # --- sign-in, invitation, home ---
+
+    def _router(self) -> fastapi.APIRouter:
+        router = fastapi.APIRouter()
+        router.add_api_route("/", self._home, methods=["GET"], response_class=HTMLResponse)
+        router.add_api_route("/sign-in", self._sign_in_page, methods=["GET"], response_class=HTMLResponse)
+        router.add_api_route("/sign-in", self._sign_in, methods=["POST"], response_class=HTMLResponse)
+        router.add_api_route("/invite", self._invitation, methods=["GET"], response_class=HTMLResponse)
+        router.add_api_route("/invite", self._accept, methods=["POST"], response_class=HTMLResponse)
+        router.add_api_route("/sign-out", self._sign_out, methods=["POST"], response_class=HTMLResponse)
+        return router
+
+    def _home(self, request: fastapi.Request) -> Response:
+        person = self._somebody(request)
+        return plain.home(person, [(page, self._names(page)) for page in self.pages if person.has(*page.roles)])
+
+    def _somebody(self, request: fastapi.Request) -> Person:
+        person = self.identity.of(request)
+        if person is None:
+            raise fastapi.HTTPException(401)
+        return person
+
+    def _names(self, page: Page) -> list[str] | None:
+        return page.names(self.lab) if page.names else None
+
+    def _sign_in_page(self, request: fastapi.Request) -> Response:
+        if self.identity.of(request):
+            return RedirectResponse("/", 303)
+        return plain.sign_in()
+
+    async def _sign_in(self, request: fastapi.Request) -> Response:
+        form = await _form(request)
+        name, onward = form.get("name", ""), _local(form.get("onward", "/"))
+        try:
+            token = await self._hashed(lambda: self.people.sign_in(name, form.get("password", "")))
+        except Locked as error:
+            return plain.sign_in(name, onward, error.one_line(), 429, {"retry-after": str(round(error.wait_s) + 1)})
+        except Refused as error:
+            return plain.sign_in(name, onward, error.one_line(), 401)
+        await run_in_threadpool(self.audit.add, name.strip().casefold(), "signed_in", "portal")
+        return self._with_cookie(request, RedirectResponse(onward, 303), token)
+
+    def _with_cookie(self, request: fastapi.Request, answer: Response, token: str) -> Response:
+        age = SESSION_DAYS * 24 * 3600
+        secure = is_https(request.scope)
+        answer.set_cookie(self.identity.cookie, token, max_age=age, httponly=True, samesite="strict", secure=secure)
+        return answer
+
+    def _invitation(self, token: str = "") -> Response:
+        person = self.people.invitation(token)
+        return plain.invitation(person.name, token) if person else plain.no_invitation()
+
+    async def _accept(self, request: fastapi.Request) -> Response:
+        form = await _form(request)
+        token, password = form.get("token", ""), form.get("password", "")
+        person = self.people.invitation(token)
+        if person is None:
+            return plain.no_invitation()
+        if password != form.get("again", ""):
+            return plain.invitation(person.name, token, "The two passwords differ.", 422)
+        try:
+            await self._hashed(lambda: self.people.accept(token, password))
+            session = await self._hashed(lambda: self.people.sign_in(person.name, password))
+        except Refused as error:
+            return plain.no_invitation() if self.people.invitation(token) is None else _said(error)
+        except InputError as error:
+            return plain.invitation(person.name, token, error.one_line(), 422)
+        await run_in_threadpool(self.audit.add, person.name, "signed_in", "invitation")
+        return self._with_cookie(request, RedirectResponse("/", 303), session)
+
+    def _sign_out(self, request: fastapi.Request) -> Response:
+        person = self._somebody(request)
+        token = request.cookies.get(self.identity.cookie)
+        if token:
+            self.people.sign_out(token)
+        self.audit.add(person.name, "signed_out", "portal")
+        answer = plain.sign_in(said="You are signed out.", status=200)
+        answer.delete_cookie(self.identity.cookie, httponly=True, samesite="strict", secure=is_https(request.scope))
+        return answer
+
+    async def _hashed(self, act: Callable[[], T]) -> T:
+        """`act`, which hashes a password, in a thread; others wait without taking one."""
+        self._hashing = self._hashing or anyio.CapacityLimiter(HASHES_AT_ONCE)
+        return await anyio.to_thread.run_sync(act, limiter=self._hashing)
+
+
+def _said(error: RatchetError) -> Response:
+    return plain.message("Not done", error.one_line(), 403)
+
+
+def _local(path: str) -> str:
+    """`path` where it is one of ours, else the home page: a sign-in must not send anybody to another site."""
+    safe = path.startswith("/") and not path.startswith(("//", "/\\", SIGN_IN)) and path.isprintable()
+    return quote(path, safe="/?=&%,.@+~-") if safe else "/"
+
+
+async def _form(request: fastapi.Request) -> dict[str, str]:
+    """The fields of a small urlencoded form; 413 for a large one."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_FORM_BYTES:
+            raise fastapi.HTTPException(413)
+    return plain.fields(body)
+
+
+class Hall:
+    """ASGI: one entry of PAGES. Builds the page (of a name) when it is first asked for, and keeps it until the end."""
+
+    def __init__(self, portal: Portal, page: Page) -> None:
+        self.page = page
+        self._portal = portal
+        self._open: dict[str, Stand] = {}
+        self._lock = asyncio.Lock()
+        self._known: list[str] = []
+        self._looked = float("-inf")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        name = ""
+        if self.page.names:
+            rest = str(scope["path"]).removeprefix(self.page.path).strip("/")
+            name = rest.partition("/")[0]
+        answer: ASGIApp
+        try:
+            if self.page.names and not name:
+                raise KeyError(name)
+            answer = (await self._stand(name)).app
+        except KeyError:
+            answer = plain.message("Not here", "There is no such page, or it was closed.", 404)
+        except RatchetError as error:
+            web.complain(error)
+            answer = plain.message("Not now", "The server cannot read this page's files. Tell whoever runs it.", 503)
+        # The page's own app looks at whole paths, as if nothing stood in front of it.
+        await answer({**scope, "root_path": "", "app_root_path": ""}, receive, send)
+
+    async def close(self) -> None:
+        for stand in self._open.values():
+            await stand.close()
+
+    async def _stand(self, name: str) -> Stand:
+        """The running page; KeyError where there is none of that name."""
+        if self.page.names and name not in await self._names(self.page.names):
+            raise KeyError(name)
+        async with self._lock:
+            if name not in self._open:
+                self._open[name] = await Stand.of(self._portal, self.page, name)
+            return self._open[name]
+
+    async def _names(self, names: Callable[[Lab], list[str]]) -> list[str]:
+        """The names that there are, looked up anew every few seconds: a page asks for many parts."""
+        if time.monotonic() - self._looked > NAMES_KEPT_S:
+            self._known = await run_in_threadpool(names, self._portal.lab)
+            self._looked = time.monotonic()
+        return self._known
+
+
+class Stand:
+    """A page that runs. Its app starts and ends in one task of its own, as async contexts must."""
+
+    def __init__(self, app: fastapi.FastAPI, built: Built) -> None:
+        self.app, self._built = app, built
+        self._over = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def of(cls, portal: Portal, page: Page, name: str) -> Stand:
+        """Build a page (about a second) and start it."""
+        path = f"{page.path}/{name}" if name else page.path
+        door = portal.door(page)
+        built = await run_in_threadpool(page.build, portal.lab, door, name)
+        app = web.app_of_files(built.files, path)
+        web.mount_at(app, built.blocks, path, door.who, built.look)
+        stand = cls(app, built)
+        started = asyncio.Event()
+        stand._task = asyncio.create_task(stand._run(started))
+        await started.wait()
+        return stand
+
+    async def _run(self, started: asyncio.Event) -> None:
+        async with self.app.router.lifespan_context(self.app):
+            started.set()
+            await self._over.wait()
+
+    async def close(self) -> None:
+        self._over.set()
+        if self._task:
+            await self._task
+        self._built.close()
