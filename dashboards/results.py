@@ -66,9 +66,12 @@ class Screen:
         `opened` has answered: that is nobody's choice."""
 
         def handler(given: Values, request: gr.Request) -> Values:
-            if not given[self.parts["tab"]]:
-                return {self.parts["note"]: gr.skip()}
-            return self._answered(request, lambda who: self._shown(replace(self._view(given), tab=tab)))
+            def act(who: str) -> Values:
+                if not given[self.parts["tab"]]:
+                    return {"note": gr.skip()}
+                return self._shown(replace(self._view(given), tab=tab))
+
+            return self._answered(request, act)
 
         return handler
 

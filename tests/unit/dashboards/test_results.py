@@ -75,7 +75,7 @@ def test_a_runs_means_stand_below_its_settings(lab: Lab) -> None:
 def test_a_link_brings_its_view_back(lab: Lab) -> None:
     view = View(tab="items", plan=PLAN, metric="mini/length", split="tune", subjects=["tuned", "zero-shot"], place=3)
     address = results_view.links(view.query())
-    search = address.partition("href='/")[2].partition("'")[0].replace("&amp;", "&")
+    search = address.partition("href='")[2].partition("'")[0].replace("&amp;", "&")
     assert read_query(search) == view
 
 
