@@ -28,7 +28,7 @@ def test_killed_at_every_commit_nothing_is_lost_or_doubled(
     ingest(lab)
     fill(lab, tmp_path)
     monkeypatch.setenv("RATCHET_KILL_AT", "store.ingest")
-    # a run, a plan, a parity, a registry, a report, an evaluation, a campaign, votes, acts, calls, feedback; usage below
+    # a run, a plan, a parity, a registry, a report, an evaluation, a campaign, votes, acts, calls, feedback; usage next
     for _ in range(11):
         with pytest.raises(StoreError, match="killed by signal 9"):
             ingest(lab)
