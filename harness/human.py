@@ -12,11 +12,10 @@ from typing import Literal
 
 from harness.core.errors import InputError
 from harness.core.fingerprint import sha256_of
-from harness.core.rating import CampaignRecord, Pair, Vote
+from harness.core.rating import CampaignRecord, Pair, Purpose, Vote
 from harness.core.records import MetricInfo, SubjectScores
 from harness.stats import Interval
 
-Purpose = Literal["judge", "train"]
 Label = Literal["a", "b", "tie"]
 
 WORTH: dict[str, float] = {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5}  # to answer a; a skip says nothing
@@ -52,16 +51,36 @@ def labels(shares: Mapping[str, float | None]) -> dict[str, Label]:
     }
 
 
-def scores(
-    record: CampaignRecord, pairs: Sequence[Pair], votes: Iterable[Vote], purpose: Purpose = "judge"
-) -> tuple[SubjectScores, SubjectScores]:
-    """Both subjects' scores on `human/<campaign>/win`, ready for the gate.
+def deciding(record: CampaignRecord, pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs that a win rate of two subjects may stand on: main ones of the uniform half, a fair sample of the pool.
 
-    `purpose` says what the pool is for. One meant for training must not decide: its scores come as split 'train', which
-    the gate refuses. Pairs that nobody saw are no part of the sample (the order is random, so where people stop does
-    not matter); pairs that were only skipped are, without a value, so that too many of them are INVALID.
+    Raises InputError for a campaign of drafts, and for one of more than two subjects, which has no one win rate.
+    """
+    if record.kind != "compare" or len(record.subjects) != 2:
+        what = "has drafts to write" if record.kind != "compare" else f"has {len(record.subjects)} subjects"
+        raise InputError(f"campaign {record.campaign!r} {what}, so it has no win rate", "compare two subjects")
+    return [pair for pair in pairs if pair.role == "main" and pair.arm == "uniform"]
+
+
+def split_of(record: CampaignRecord, purpose: Purpose | None = None) -> Literal["release", "train"]:
+    """What the gate makes of a campaign's votes: those of a train campaign never decide."""
+    return "train" if (purpose or record.purpose) == "train" else "release"
+
+
+def scores(
+    record: CampaignRecord, pairs: Sequence[Pair], votes: Iterable[Vote], purpose: Purpose | None = None
+) -> tuple[SubjectScores, SubjectScores]:
+    """Both subjects' scores on `human/<campaign>/win`, ready for the gate, from the pairs that may decide (`deciding`).
+
+    `purpose` says what the pool is for (the record's own by default; a record of before says nothing, and may decide).
+    One meant for training must not decide: its scores come as split 'train', which the gate refuses. Pairs that nobody
+    saw are no part of the sample (the order is random, so where people stop does not matter); pairs that were only
+    skipped are, without a value, so that too many of them are INVALID.
     """
     found = shares(pairs, votes)
+    pairs = deciding(record, pairs)
+    mine = {pair.pair_id for pair in pairs}
+    found = {pair_id: value for pair_id, value in found.items() if pair_id in mine}
     clusters = {pair.pair_id: pair.cluster for pair in pairs if pair.pair_id in found}
     ours = {pair_id: share for pair_id, share in found.items() if share is not None}
     counts = {"scored": len(ours), "unscorable": len(found) - len(ours), "unrated": len(pairs) - len(found)}
@@ -72,7 +91,7 @@ def scores(
             eval_id=f"campaign {record.campaign} {'ab'[place]}",
             metric=metric_name(record.campaign),
             info=MetricInfo(),
-            split="release" if purpose == "judge" else "train",
+            split=split_of(record, purpose),
             evalset_sha256=content(record, pairs),
             values=values,
             clusters=clusters,

@@ -32,7 +32,7 @@ from harness.campaign.files import (
     write_extra,
 )
 from harness.campaign.handout import Handout, open_handout
-from harness.campaign.pairs import NEAR_IDENTICAL, REFUSALS, PoolItem, combine, make_pairs, refusal
+from harness.campaign.pairs import NEAR_IDENTICAL, REFUSALS, PoolItem, combine, drafts, make_pairs, refusal
 from harness.campaign.sampling import JUDGE_SHARE, of_purpose, purpose_of, sample
 from harness.campaign.votes import VOTES, VoteLog, read_votes
 from harness.campaign.writing import Task, Writing, preference_rows, sft_rows
@@ -55,6 +55,7 @@ __all__ = [
     "Writing",
     "assign",
     "combine",
+    "drafts",
     "folder",
     "list_all",
     "make_pairs",

@@ -84,6 +84,7 @@ class Handout:
         self._closed: tuple[str, bool] = ("", False)
         self._seen = (0, 0)
         self._lock = threading.RLock()
+        self._refresh(None)
 
     def next(self, rater: str, at: datetime.datetime | None = None) -> Assignment | None:
         """What this rater sees at `at` (now), leased where it is a single pair; None: see `state`.
@@ -94,7 +95,7 @@ class Handout:
         with self._lock:
             at = at or _now()
             self._refresh(at)
-            if self._is_closed or self._is_paused(rater):
+            if self.is_closed or self.is_paused(rater):
                 return None
             pair_id = self._pick(rater, at)
             return None if pair_id is None else self._assignment(pair_id, rater)
@@ -104,7 +105,7 @@ class Handout:
         with self._lock:
             if self.next(rater, at) is not None:
                 return "open"
-            return "closed" if self._is_closed else "paused" if self._is_paused(rater) else "done"
+            return "closed" if self.is_closed else "paused" if self.is_paused(rater) else "done"
 
     def left(self, rater: str, at: datetime.datetime | None = None) -> int:
         """How many pairs this rater could still get now: their own, the shared ones, and every free single one."""
@@ -135,7 +136,7 @@ class Handout:
         with self._lock:
             at = at or _now()
             self._refresh(at)
-            if self._is_closed or self._is_paused(rater) or len(self._rater(rater).returned) >= UNDO_BACK:
+            if self.is_closed or self.is_paused(rater) or len(self._rater(rater).returned) >= UNDO_BACK:
                 return None
             vote = self._votes.last_of(rater)
             if vote is None or not self._votes.undo(vote, rater, _text(at)):
@@ -226,10 +227,12 @@ class Handout:
         return assign(self.record, pair, rater, self._votes.take(rater, pair_id)) if pair else None
 
     @property
-    def _is_closed(self) -> bool:
+    def is_closed(self) -> bool:
+        """As of the last call."""
         return self._closed[1]
 
-    def _is_paused(self, rater: str) -> bool:
+    def is_paused(self, rater: str) -> bool:
+        """As of the last call."""
         return self._paused.get(rater, ("", False))[1]
 
     def _rater(self, rater: str) -> _Rater:

@@ -91,20 +91,47 @@ def combine(
     return [pairs[pair_id] for pair_id in order], dict(refused)
 
 
+def drafts(
+    items: Iterable[PoolItem], answers: Mapping[str, Answer | None], subject: Subject, seed: int
+) -> tuple[list[Pair], dict[str, int]]:
+    """Pairs of kind 'write': each answer as a draft, standing in a and in b, and what was refused, as `make_pairs`."""
+    refused = Counter(dict.fromkeys(REFUSALS, 0))
+    pairs: dict[str, Pair] = {}
+    for item in items:
+        answer = answers.get(item.item_id)
+        reason = unusable(answer, [subject])
+        if reason or answer is None:
+            refused[reason or "missing"] += 1
+            continue
+        pair_id = short_id("pair", [item.item_id, item.prompt, answer.model_dump(), "draft"])
+        pairs[pair_id] = Pair(
+            pair_id=pair_id, item_id=item.item_id, cluster=item.cluster, prompt=item.prompt, a=answer, b=answer
+        )
+    order = sorted(pairs, key=lambda pair_id: draw(seed, "order", pair_id))
+    return [pairs[pair_id] for pair_id in order], dict(refused)
+
+
 def refusal(a: Answer | None, b: Answer | None, subjects: Sequence[Subject]) -> str | None:
     """The first of REFUSALS that applies, or None."""
-    if a is None or b is None or not a.text.strip() or not b.text.strip():
-        return "missing"
-    if "length" in (a.finish_reason, b.finish_reason):
-        return "truncated"
-    if any(_names_itself(answer.text, subjects) for answer in (a, b)):
-        return "names_itself"
+    reasons = {unusable(a, subjects), unusable(b, subjects)}
+    found = next((reason for reason in REFUSALS if reason in reasons), None)
+    if found or a is None or b is None:
+        return found
     if _folded(a.text) == _folded(b.text):
         return "identical"
     words_a, words_b = (_WORDS.findall(answer.text.casefold()) for answer in (a, b))
     if difflib.SequenceMatcher(None, words_a, words_b, autojunk=False).ratio() >= NEAR_IDENTICAL:
         return "near_identical"
     return None
+
+
+def unusable(answer: Answer | None, subjects: Sequence[Subject]) -> str | None:
+    """Why one answer is not worth showing, whatever stands beside it: one of REFUSALS, or None."""
+    if answer is None or not answer.text.strip():
+        return "missing"
+    if answer.finish_reason == "length":
+        return "truncated"
+    return "names_itself" if _names_itself(answer.text, subjects) else None
 
 
 def _folded(text: str) -> str:

@@ -3,6 +3,7 @@
 import sys
 
 from harness.cli import (  # in the order of --help
+    campaigns,
     capture,
     evalsets,
     experiment,
@@ -21,6 +22,7 @@ from harness.cli.common import app, one_line
 
 __all__ = [
     "app",
+    "campaigns",
     "capture",
     "evalsets",
     "experiment",

@@ -103,7 +103,7 @@ def draw_sample(lab: Lab, campaign: str, count: int) -> tuple[CampaignRecord, li
     Drawn from the campaign's seed, so it cannot be drawn again. It never trains: its registry name is its own.
     """
     record, pairs = campaigns.read(lab, campaign)
-    sample = human.drawn(record, pairs, count)
+    sample = human.drawn(record, human.deciding(record, pairs), count)
     name = check_name(f"{campaign}{SAMPLE}", "campaign")
     if sample_exists(lab, campaign):
         known, drawn = campaigns.read(lab, name)

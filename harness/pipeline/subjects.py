@@ -65,7 +65,7 @@ def baselines(spec: Spec, base: BaseInfo) -> list[tuple[Subject, Preface]]:
             turns = examples_for(baseline, spec)
             found.append((few_shot_subject(base, BASE_NAME, baseline, turns), Preface(turns=turns)))
         elif baseline.prompt:
-            text = _text(Path(baseline.prompt))
+            text = system_text(Path(baseline.prompt))
             turns = [{"role": "system", "content": text}]
             found.append((prompted_subject(base, BASE_NAME, baseline, sha256_of(text)), Preface(turns=turns)))
         elif baseline.retrieved:
@@ -110,11 +110,12 @@ def _endpoint(baseline: Baseline) -> Subject:
     return endpoint_subject(baseline.endpoint, baseline.label)
 
 
-def _text(path: Path) -> str:
+def system_text(path: Path) -> str:
+    """A file's text as a system prompt; InputError where it cannot be read or is empty."""
     try:
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})", "baselines.prompt names a text file") from None
+        raise InputError(f"{path}: cannot be read ({error})", "prompt names a text file") from None
     if not text:
         raise InputError(f"{path} is empty", "write the system prompt there")
     return text

@@ -40,7 +40,8 @@ def is_vote_metric(metric: str) -> bool:
 
 def sizes_of(lab: Lab, metric: str) -> list[int]:
     """Pairs per cluster of the campaign that a metric of votes stands on. InputError without a campaign."""
-    return list(Counter(pair.cluster for pair in campaigns.read(lab, metric.split("/")[1])[1]).values())
+    record, pairs = campaigns.read(lab, metric.split("/")[1])
+    return list(Counter(pair.cluster for pair in human.deciding(record, pairs)).values())
 
 
 def seen(lab: Lab, metric: str) -> list[str]:
@@ -92,6 +93,7 @@ def _human(lab: Lab, campaign: str) -> list[SubjectScores]:
 def _judge(lab: Lab, campaign: str, name: str, judges: Path) -> list[SubjectScores]:
     """The judge's values with people's beside them, as parts for harness.ppi."""
     record, pairs = campaigns.read(lab, campaign)
+    pairs = human.deciding(record, pairs)
     try:
         judge = load_judge(name, judges)
     except RatchetError as error:
@@ -115,9 +117,10 @@ def _judged(lab: Lab, campaign: str, judge: Judge, pairs: Sequence[Pair]) -> tup
     """Pair id -> the judge's share for answer a; why they cannot stand for all pairs, if so."""
     verdicts = combined(judgements_of(lab, campaign, judge))
     judged = {pair.pair_id: WORTH[verdict.winner] for pair in pairs if (verdict := verdicts.get(pair.pair_id))}
-    if len(verdicts) < len(pairs):
+    known = sum(pair.pair_id in verdicts for pair in pairs)
+    if known < len(pairs):
         todo = f"ratchet judge {campaign} --judge {judge.name}"
-        return judged, f"{judge.name} has judged {len(verdicts)} of {len(pairs)} pairs; run `{todo}`"
+        return judged, f"{judge.name} has judged {known} of {len(pairs)} pairs; run `{todo}`"
     if len(pairs) - len(judged) > MAX_UNPAIRED_SHARE * len(pairs):
         return judged, f"{len(pairs) - len(judged)} of {len(pairs)} verdicts of {judge.name} could not be read"
     return judged, ""
@@ -126,7 +129,9 @@ def _judged(lab: Lab, campaign: str, judge: Judge, pairs: Sequence[Pair]) -> tup
 def _labels(lab: Lab, record: CampaignRecord, pairs: Sequence[Pair]) -> tuple[dict[str, float], str]:
     """People's share for answer a on a random sample: the drawn one if there is one, else the votes on the campaign."""
     if not sample_exists(lab, record.campaign):
-        return human.random_labels(pairs, human.shares(pairs, campaigns.read_votes(lab, record.campaign)))
+        mine = {pair.pair_id for pair in pairs}
+        votes = [vote for vote in campaigns.read_votes(lab, record.campaign) if vote.pair_id in mine]
+        return human.random_labels(pairs, human.shares(pairs, votes))
     _, sample = campaigns.read(lab, record.campaign + SAMPLE)
     if [pair.pair_id for pair in sample] != [pair.pair_id for pair in human.drawn(record, pairs, len(sample))]:
         return {}, f"campaign {record.campaign + SAMPLE!r} is not what the campaign's seed draws"
@@ -153,7 +158,7 @@ def _sides(
             eval_id=f"campaign {record.campaign} {'ab'[place]}",
             metric=f"judge/{record.campaign}/{judge}",
             info=MetricInfo(aggregate=ppi.AGGREGATE),
-            split="release",
+            split=human.split_of(record),
             evalset_sha256=human.content(record, pairs),
             values={name: of(value) for name, value in judged.items()},
             parts=parts,

@@ -27,6 +27,7 @@ from harness.stats.power import (
     power_at,
     sample_like,
     smallest_visible,
+    votes_needed,
 )
 from harness.stats.seeds import pooled_variance, recipe_difference
 from harness.stats.skew import skewness_p
@@ -60,5 +61,6 @@ __all__ = [
     "skewness_p",
     "smallest_visible",
     "tango",
+    "votes_needed",
     "wilson",
 ]
