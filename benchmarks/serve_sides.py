@@ -134,7 +134,13 @@ def bare(spec: EngineSpec, work: Path, folders: dict[str, Path]) -> Iterator[Sid
 def ratchet(lab: Lab, spec: EngineSpec, folders: dict[str, Path]) -> Iterator[tuple[Side, Engine]]:
     """An engine as `ratchet serve` starts it, with a key in force, so that keys, metrics and usage are on."""
     wanted = keys.Key(
-        key_id="", name="bench", secret_sha256="", scopes=["infer"], requests_per_minute=10**7, created=""
+        key_id="",
+        name="bench",
+        secret_sha256="",
+        scopes=["infer"],
+        models=["*"],  # named, so that adapters loaded by hand are open too
+        requests_per_minute=10**7,
+        created="",
     )
     _, secret = keys.create(lab.keys, wanted)
     started = time.monotonic()
