@@ -63,7 +63,8 @@ class Board:
     def wrong(self, kind: str, line: str) -> None:
         self.counts[kind] += 1
         if len(self.problems) < KEPT_PROBLEMS:
-            self.problems.append(f"{kind}: {line}")
+            since = [f", {time.monotonic() - killed:.1f} s after a kill" for killed, _ in self.outages[-1:]]
+            self.problems.append(f"{kind}: {line}{''.join(since)}")
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,8 @@ class Supervisor:
             if problem and code is not None:
                 how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended by itself ({code})"
                 problem = f"vLLM {how}: {last_words(log, since)}"
-            await self._close_door(child, self._drain_s if problem is None else GRACE_S)
+            # With a dead core too: whoever still has a connection open hears 503 over it, instead of a reset.
+            await self._close_door(child, self._drain_s if problem is None else KEEP_ALIVE_S + GRACE_S)
             return Over(problem, ready_s, (code or 0) < 0, over.lasting)
         finally:
             await child.end(0.0 if self.stops > 1 else GRACE_S)
