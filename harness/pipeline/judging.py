@@ -110,7 +110,9 @@ def draw_sample(lab: Lab, campaign: str, count: int) -> tuple[CampaignRecord, li
         if len(drawn) != len(sample):
             raise InputError(f"campaign {name!r} exists with {len(drawn)} pairs", "a sample is drawn once; rate it")
         return known, drawn
-    made = record.model_copy(update={"campaign": name, "name": name, "pairs": len(sample), "created": now()})
+    made = record.model_copy(
+        update={"campaign": name, "name": name, "pairs": len(sample), "overlap": 1.0, "sampling": {}, "created": now()}
+    )
     campaigns.write(lab, made, sample)
     guidelines = campaigns.folder(lab, campaign) / "guidelines.md"
     if guidelines.is_file():

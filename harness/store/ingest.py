@@ -220,6 +220,10 @@ def _act(event: Any, path: Path) -> dict[str, Any]:
     return to_rows.act_row(_checked(read_act, "act", event, path))
 
 
+def _extra(event: Any, path: Path) -> dict[str, Any]:
+    return to_rows.pair_row(path.parent.name, _checked(Pair.model_validate, "pair", event, path))
+
+
 class Growing(NamedTuple):
     """A journal of campaigns that grows: its stem, its table, and an event as a row."""
 
@@ -228,7 +232,11 @@ class Growing(NamedTuple):
     row: Callable[[Any, Path], dict[str, Any]]
 
 
-GROWING = (Growing("votes", "vote_events", _vote), Growing("acts", "act_events", _act))
+GROWING = (
+    Growing("extra", "pairs", _extra),
+    Growing("votes", "vote_events", _vote),
+    Growing("acts", "act_events", _act),
+)
 KINDS = (
     Kind("plans/*/plan.json", "plan_id", ("plans", "plan_runs"), _plan),
     Kind("runs/*/adapter.json", "run_id", ("runs", "run_data", "train_steps"), _run),

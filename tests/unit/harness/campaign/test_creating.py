@@ -7,6 +7,7 @@ import json
 import pytest
 
 from harness import campaign as campaigns
+from harness import store
 from harness.campaign import purpose_of
 from harness.core.rating import Vote, Written
 from serve.fake import Script
@@ -201,6 +202,36 @@ def test_only_the_uniform_half_decides_and_extra_pairs_never_count(desk, pool, s
     create(desk, *subjects, "--purpose", "judge", name="three")
     with pytest.raises(Exception, match="has 3 subjects, so it has no win rate"):
         campaign_scores(desk.lab, ["human/three/win"])
+
+
+def test_gold_and_repeats_are_in_the_store_by_their_role(desk, pool, subjects):
+    desk.write("known.jsonl", [{"prompt": "Say it", "a": "It.", "b": "No.", "expected": "a"}])
+    made = create(desk, *subjects[:2], "--repeats", "0.1")
+    query = "select role, count(*) n from pairs group by role order by role"
+    store.ingest(desk.lab)
+    before = {row["role"]: row["n"] for row in json.loads(desk.ratchet("sql", query, "--format", "json").out)}
+    assert before == {"main": made["pairs"], "repeat": made["sampling"]["repeats"]}
+    desk.ratchet("campaign", "add-gold", "style", "known.jsonl")
+    vote_all(desk, "style")
+    store.ingest(desk.lab)
+    after = {row["role"]: row["n"] for row in json.loads(desk.ratchet("sql", query, "--format", "json").out)}
+    assert after == before | {"gold": 1}
+    right = "select count(*) n from votes v join pairs p using (campaign, pair_id) where p.role = 'gold'"
+    assert json.loads(desk.ratchet("sql", right, "--format", "json").out) == [{"n": 1}]
+
+
+def test_captured_calls_are_a_pool(desk, subjects):
+    """Rows as `ratchet capture export --as pool` writes them: turns, the call's id, and its user as the cluster."""
+    rows = [
+        {"id": f"call-{n}", "prompt": [{"role": "user", "content": f"Ask {n}"}], "cluster": f"user-{n % 7}", "at": "t"}
+        for n in range(40)
+    ]
+    desk.write("pool.jsonl", rows)
+    made = create(desk, *subjects[:2], "--repeats", "0")
+    ours = [row for row in rows if purpose_of(row["cluster"]) == "train"]
+    assert (made["pairs"], made["refused"]["other_purpose"]) == (len(ours), 40 - len(ours))
+    _, pairs = campaigns.read(desk.lab, "style")
+    assert {pair.item_id for pair in pairs} == {row["id"] for row in ours}, "by which `capture erase` finds them"
 
 
 # --- drafts -----------------------------------------------------------------------------------------------------
