@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.core.errors import EvaluationError
 from harness.core.records import Record
-from harness.stats.numbers import CONFIDENCE, z_quantile
+from harness.stats.numbers import CONFIDENCE, Floats, z_quantile
 
 
 class Kappa(Record):
@@ -109,16 +109,24 @@ def bradley_terry(bouts: Sequence[Bout], reference: str | None = None, side: boo
 
 
 def _must_be_connected(bouts: Sequence[Bout], names: Sequence[str]) -> None:
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
     beats = np.zeros((len(names), len(names)))
     for bout in bouts:
         one, other = names.index(bout.first), names.index(bout.second)
         beats[one, other] += bout.first_wins
         beats[other, one] += bout.second_wins
-    parts, part = connected_components(csr_array(beats), connection="strong")
-    if parts > 1:
-        small = np.bincount(part).argmin()
-        who = ", ".join(name for name, where in zip(names, part, strict=True) if where == small)
+    apart = unconnected(beats)
+    if apart:
+        who = ", ".join(names[place] for place in apart)
         raise EvaluationError(f"{who} only won or only lost against the others", "collect more bouts, or leave it out")
+
+
+def unconnected(beats: Floats) -> list[int]:
+    """The smallest group that no chain of wins leads to or from; none where finite strengths exist (Ford 1957).
+
+    `beats`: competitors squared, how often the row's beat the column's.
+    """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    parts, part = connected_components(csr_array(beats), connection="strong")
+    return np.flatnonzero(part == np.bincount(part).argmin()).tolist() if parts > 1 else []

@@ -1,0 +1,39 @@
+"""A campaign's board, from its files: the votes that count, and names only once it is closed."""
+
+from __future__ import annotations
+
+from harness import campaign as campaigns
+from harness import ratings
+from harness.campaign.pairs import draw
+from harness.core.errors import InputError
+from harness.core.paths import Lab
+from harness.core.rating import CampaignRecord
+from harness.core.records import Record
+
+
+class CampaignBoard(Record):
+    """`blind`: the campaign is open, so subjects are called 'subject 1', … in an order drawn from its seed."""
+
+    campaign: str
+    blind: bool
+    board: ratings.Board
+
+
+def campaign_board(lab: Lab, campaign: str) -> CampaignBoard:
+    """Raises InputError for a campaign that does not exist or in which people write, LabError for damaged files."""
+    record, pairs = campaigns.read_whole(lab, campaign)
+    if record.kind == "write":
+        raise InputError(f"campaign {campaign!r} is for writing: nobody compares answers there")
+    log = campaigns.VoteLog(campaigns.folder(lab, campaign))
+    votes = list(log.votes().values())
+    steers = [act.what for act in campaigns.read_acts(lab, campaign) if act.kind == "steer"]
+    blind = [what for what in steers if what in ("close", "reopen")][-1:] != ["close"]
+    names = _hidden(record) if blind else None
+    found = ratings.board(pairs, votes, names, record.seed)
+    return CampaignBoard(campaign=campaign, blind=blind, board=found)
+
+
+def _hidden(record: CampaignRecord) -> dict[str, str]:
+    labels = [subject.label for subject in record.subjects]
+    order = sorted(labels, key=lambda label: draw(record.seed, record.campaign, "names", label))
+    return {label: f"subject {number}" for number, label in enumerate(order, 1)}

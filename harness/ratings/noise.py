@@ -1,0 +1,286 @@
+"""How often a vote is not what its rater meant, told apart from pairs on which people really differ. Pure.
+
+A rater has a view of a pair (two people may differ on it); the vote is the other one with chance e, by slip, haste or
+a habit of one side. With L the share of votes for the left, d = 2L − 1, and clarity D = E[(2q − 1)²] where q is the
+share of raters whose view is a (1: all pairs are clear, 0: every one is a coin's toss):
+
+    gold pair, clear by construction             P(wrong)     = e
+    repeat, same rater, sides swapped            P(unlike)    = (1 − (1 − 2e)² + d²) / 2
+    two raters, sides drawn for each             P(agree)     = (1 + (1 − 2e)² D) / 2
+
+e is fitted to the first two by maximum likelihood, and D follows from the third. Agreement alone cannot tell the two
+apart: (1 − √(2·share − 1)) / 2 takes all disagreement for error (D = 1). What the model does not know: a rater whose
+view itself changes between a pair and its repeat counts as error, so repeats overstate e on unclear pairs; where gold
+and repeats contradict one another, gold alone is used and `note` says so. One e for all raters and pairs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.core.errors import InputError
+from harness.core.records import Record
+from harness.ratings.ballots import A, Ballots, Checks
+from harness.ratings.clustered import weighted_mean
+from harness.ratings.wins import decisive, left_rate
+from harness.stats import Interval
+from harness.stats.numbers import CONFIDENCE, Floats, Integers, t_quantile, z_quantile
+
+LEAST_CHECKS = 20  # of gold votes and repeats together: at 20, an e of 0.1 is uncertain by about ±0.13
+LEAST_COMPARISONS = 20  # between raters, as harness.preferences has it
+GRID = np.linspace(0.0, 0.5, 5_001)  # of e; a step is 0.0001
+DRAWS = 4_000
+
+
+class Noise(Record):
+    """`error`: chance that a vote is not its rater's view. `clarity`: 1 where everybody means the same, 0 where views
+    are even. `agreement`: how often two raters took the same side. Without a fit `error` is None and `refused` says
+    why.
+    """
+
+    error: float | None = None
+    error_low: float | None = None
+    error_high: float | None = None
+    clarity: float | None = None
+    clarity_low: float | None = None
+    clarity_high: float | None = None
+    agreement: Interval
+    comparisons: int
+    gold_votes: int
+    gold_wrong: int
+    repeat_votes: int
+    repeat_unlike: int
+    note: str = ""
+    refused: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Counts:
+    """Of decisive checks, a row per rater: how many, and how many wrong (gold) or unlike (repeats)."""
+
+    gold: Integers
+    wrong: Integers
+    repeats: Integers
+    unlike: Integers
+
+    @property
+    def checks(self) -> int:
+        return int(self.gold.sum() + self.repeats.sum())
+
+
+def fit_noise(ballots: Ballots, seed: int = 0, confidence: float = CONFIDENCE) -> Noise:
+    """Error and clarity, or a refusal: too few checks or comparisons, agreement or error no better than chance."""
+    comparisons, agreement = _agreement(ballots, confidence)
+    gold, wrong = _wrong(ballots.gold, len(ballots.raters))
+    repeats, unlike = _wrong(ballots.repeats, len(ballots.raters))
+    counts = _Counts(gold, wrong, repeats, unlike)
+    side = left_rate(ballots).estimate
+    habit = (2 * side - 1) ** 2 if side is not None else 0.0
+    found = Noise(
+        agreement=agreement,
+        comparisons=comparisons,
+        gold_votes=int(gold.sum()),
+        gold_wrong=int(wrong.sum()),
+        repeat_votes=int(repeats.sum()),
+        repeat_unlike=int(unlike.sum()),
+    )
+    refused = _refusal(found, counts)
+    if refused:
+        return found.model_copy(update={"refused": refused})
+    used, note = _without_contradiction(counts, habit)
+    curve = likelihood(used, habit)
+    error = float(GRID[curve.argmax()])
+    spread, raters_differ = dispersion(used, error, habit)
+    quantile = t_quantile(_parts(used) - 1, confidence) if raters_differ else z_quantile(confidence)
+    inside = GRID[2 * (curve.max() - curve) <= spread * quantile**2]
+    low, high = float(inside.min()), float(inside.max())
+    if high >= 0.5:
+        why = f"gold pairs and repeats do not show that votes are better than chance (error up to {high:.0%})"
+        return found.model_copy(update={"refused": f"{why}: sharpen guidelines.md, look at the flagged raters"})
+    clarity = _clarity(agreement, error, curve / spread, seed, confidence)
+    return found.model_copy(
+        update={
+            "error": error,
+            "error_low": low,
+            "error_high": high,
+            "clarity": clarity[0],
+            "clarity_low": clarity[1],
+            "clarity_high": clarity[2],
+            "note": note,
+        }
+    )
+
+
+def _refusal(found: Noise, counts: _Counts) -> str:
+    if counts.checks < LEAST_CHECKS:
+        return (
+            f"{counts.checks} gold votes and repeats; {LEAST_CHECKS} are needed to tell error from real ambiguity: "
+            "give the campaign gold pairs and repeats"
+        )
+    if found.comparisons < LEAST_COMPARISONS:
+        return f"{found.comparisons} comparisons between raters; {LEAST_COMPARISONS} are needed: widen the overlap"
+    low = found.agreement.low
+    if low is None or low <= 0.5:
+        share = found.agreement.estimate or 0.0
+        return (
+            f"raters agree on {share:.0%} of comparisons, not shown to be more than by chance: "
+            "do not train on these votes; sharpen guidelines.md and rate again"
+        )
+    return ""
+
+
+def _agreement(ballots: Ballots, confidence: float) -> tuple[int, Interval]:
+    """(comparisons, share of two decisive votes on one pair that are alike), every comparison with equal weight.
+
+    Raters are crossed in a comparison, so clusters are those of prompts alone.
+    """
+    cast, number = ballots.cast, len(ballots.shown.ids)
+    rows = decisive(ballots)
+    for_a = np.bincount(cast.pair[rows & (cast.view == A)], minlength=number).astype(np.float64)
+    votes = np.bincount(cast.pair[rows], minlength=number).astype(np.float64)
+    of_two = votes * (votes - 1) / 2
+    alike = (for_a * (for_a - 1) + (votes - for_a) * (votes - for_a - 1)) / 2
+    kept = of_two > 0
+    cluster = ballots.shown.cluster[kept]
+    one = np.zeros(len(cluster), dtype=np.intp)
+    share = weighted_mean(alike[kept] / of_two[kept], of_two[kept], cluster, one, confidence)
+    return int(of_two.sum()), share.model_copy(update={"note": "" if share.low is not None else share.note})
+
+
+def _wrong(checks: Checks, raters: int) -> tuple[Integers, Integers]:
+    rows = checks.decisive
+    items = np.bincount(checks.rater[rows], minlength=raters)
+    return items.astype(np.intp), np.bincount(checks.rater[rows & ~checks.right], minlength=raters).astype(np.intp)
+
+
+def likelihood(counts: _Counts, habit: float) -> Floats:
+    """Log-likelihood of gold and repeats at every e of GRID."""
+    found = np.zeros(len(GRID))
+    unlike = unlike_at(GRID, habit)
+    for items, hits, chance in (
+        (counts.gold.sum(), counts.wrong.sum(), GRID),
+        (counts.repeats.sum(), counts.unlike.sum(), unlike),
+    ):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found += np.where(hits > 0, hits * np.log(chance), 0.0)
+            found += np.where(items > hits, (items - hits) * np.log(1 - chance), 0.0)
+    return found
+
+
+def unlike_at(error: Floats, habit: float) -> Floats:
+    """Chance that a rater's two votes on one pair, sides swapped, differ. A habit of one side needs an e to match."""
+    return np.clip((1 - (1 - 2 * error) ** 2 + habit) / 2, 0.0, 1.0)
+
+
+def _parts(counts: _Counts) -> int:
+    return int((counts.gold > 0).sum() + (counts.repeats > 0).sum())
+
+
+def dispersion(counts: _Counts, error: float, habit: float) -> tuple[float, bool]:
+    """Pearson's χ² over its degrees of freedom, of the raters' own counts about one e, and whether it is too much for
+    raters who are alike (5 %). The likelihood is flattened by it; 1 where it is less."""
+    from scipy.special import chdtrc
+
+    total = 0.0
+    for items, hits, chance in (
+        (counts.gold, counts.wrong, error),
+        (counts.repeats, counts.unlike, float(unlike_at(np.array(error), habit))),
+    ):
+        spread = items * chance * (1 - chance)
+        some = spread > 0
+        total += float(((hits - items * chance)[some] ** 2 / spread[some]).sum())
+    freedom = _parts(counts) - 1
+    if freedom < 1:
+        return 1.0, False
+    return max(total / freedom, 1.0), bool(chdtrc(freedom, total) < 0.05)
+
+
+def _without_contradiction(counts: _Counts, habit: float) -> tuple[_Counts, str]:
+    """Gold alone where repeats contradict it (likelihood ratio, 1 %), and what to say of that."""
+    zero = np.zeros_like(counts.gold)
+    gold = dataclasses.replace(counts, repeats=zero, unlike=zero)
+    repeats = dataclasses.replace(counts, gold=zero, wrong=zero)
+    if not gold.checks or not repeats.checks:
+        return counts, "from gold pairs alone" if gold.checks else "from repeats alone: an upper bound on unclear pairs"
+    apart, alone, together = (likelihood(each, habit) for each in (gold, repeats, counts))
+    ratio = 2 * (apart.max() + alone.max() - together.max())
+    if ratio <= z_quantile(0.99) ** 2 or gold.checks < LEAST_CHECKS:
+        return counts, ""
+    said = f"repeats alone say {GRID[alone.argmax()]:.0%}, gold {GRID[apart.argmax()]:.0%}"
+    return gold, f"{said}: raters' views waver on unclear pairs, or gold is too easy; gold is used"
+
+
+def _clarity(
+    agreement: Interval, error: float, curve: Floats, seed: int, confidence: float
+) -> tuple[float, float, float]:
+    """(D, low, high): draws of the agreement (Student's t) and of e (in proportion to its likelihood) together."""
+    rng = np.random.default_rng(seed)
+    weights = np.exp(curve - curve.max())
+    errors = rng.choice(GRID, size=DRAWS, p=weights / weights.sum())
+    freedom, spread = agreement.degrees_of_freedom or 1.0, agreement.standard_error or 0.0
+    shares = (agreement.estimate or 0.0) + spread * rng.standard_t(freedom, DRAWS)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drawn = np.clip((2 * shares - 1) / (1 - 2 * errors) ** 2, 0.0, 1.0)
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    found = min((2 * (agreement.estimate or 0.0) - 1) / (1 - 2 * error) ** 2, 1.0)
+    return found, float(low), float(high)
+
+
+# --- the label that is used ---------------------------------------------------------------------------------------
+
+
+def label_error(error: float, clarity: float, tallies: Sequence[tuple[int, int]]) -> float:
+    """Expected share of labels that would be the other one, had every vote been what its rater meant.
+
+    `tallies`: (votes for the label, votes against) of each label used; one vote is (1, 0). A majority of clear pairs is
+    wrong far less often than one vote; one of unclear pairs hardly less. This, not the share on which people differ, is
+    what `label_smoothing` of robust DPO means: real ambiguity is what Bradley-Terry models.
+
+    q of a pair is taken as Beta(s, s) with s = (1/D − 1)/2, so that E[(2q − 1)²] = D. A tie of what was meant counts
+    half. Raises InputError for an error outside 0 to 0.5 or a clarity outside 0 to 1, and without labels.
+    """
+    if not 0 <= error < 0.5 or not 0 <= clarity <= 1 or not tallies:
+        raise InputError(f"no label error for an error of {error}, a clarity of {clarity} and {len(tallies)} labels")
+    kinds, times = np.unique(np.asarray(tallies, dtype=np.intp), axis=0, return_counts=True)
+    shares, prior = _views(clarity)
+    wrong = [_wrong_label(error, int(won), int(lost), shares, prior) for won, lost in kinds]
+    return float(np.average(wrong, weights=times))
+
+
+def _views(clarity: float) -> tuple[Floats, Floats]:
+    """Values of q and how likely each is: Beta(s, s) at its quantiles."""
+    from scipy.special import betaincinv
+
+    if clarity >= 1 - 1e-6:
+        return np.array([0.0, 1.0]), np.array([0.5, 0.5])
+    if clarity <= 1e-6:
+        return np.array([0.5]), np.array([1.0])
+    at = (np.arange(400) + 0.5) / 400
+    shape = (1 / clarity - 1) / 2
+    return betaincinv(shape, shape, at), np.full(400, 1 / 400)
+
+
+def _wrong_label(error: float, won: int, lost: int, shares: Floats, prior: Floats) -> float:
+    """P(what was meant has the other majority | won votes for the label, lost against)."""
+    from scipy.stats import binom
+
+    voted = shares * (1 - error) + (1 - shares) * error
+    posterior = prior * voted**won * (1 - voted) ** lost
+    if posterior.sum() == 0:  # only without error and with clear pairs on which votes differ: the model denies them
+        return 0.5
+    posterior = posterior / posterior.sum()
+    meant_if_won = np.divide(shares * (1 - error), voted, out=np.zeros_like(voted), where=voted > 0)
+    meant_if_lost = np.divide(shares * error, 1 - voted, out=np.zeros_like(voted), where=voted < 1)
+    meant_if_won, meant_if_lost = meant_if_won.clip(0, 1), meant_if_lost.clip(0, 1)  # rounding
+    total = won + lost
+    wrong = np.zeros(len(shares))
+    for first in range(won + 1):  # how many of the votes for the label meant it
+        for second in range(lost + 1):  # and how many of those against
+            worth = 1.0 if 2 * (first + second) < total else 0.5 if 2 * (first + second) == total else 0.0
+            if worth:
+                wrong += worth * binom.pmf(first, won, meant_if_won) * binom.pmf(second, lost, meant_if_lost)
+    return math.fsum(posterior * wrong)

@@ -1,0 +1,46 @@
+"""Simulated raters whose truth is known: what the board says holds it. `benchmarks/raters.py` is the full form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks import raters
+from benchmarks.raters_population import Truth
+
+DRAWS = 60
+# Of 60 draws at 95 %, fewer than 51 come out by chance in 0.07 % of all cases; 17 figures are asked.
+LEAST = 51
+
+
+@pytest.mark.parametrize("world", ["8 raters", "noisy"])
+def test_every_figure_holds_the_truth(world: str) -> None:
+    found = raters.coverage(raters.WORLDS[world], DRAWS, np.random.default_rng(7))
+    assert set(found) == {"alpha", "left", "longer", "win", "error", "clarity"}
+    assert {name: one["hits"] for name, one in found.items() if one["hits"] < LEAST} == {}
+    assert {name: one["draws"] for name, one in found.items()} == dict.fromkeys(found, DRAWS)
+
+
+def test_bradley_terry_tells_strength_side_and_length_apart() -> None:
+    found = raters.logistic(DRAWS, np.random.default_rng(8))
+    assert {name: one["hits"] for name, one in found.items() if one["hits"] < LEAST} == {}
+
+
+def test_weights_undo_the_informative_half() -> None:
+    found = raters.informative(DRAWS, np.random.default_rng(9))
+    assert {name: one["hits"] for name, one in found.items() if one["hits"] < LEAST} == {}
+
+
+def test_a_planted_bad_rater_is_flagged_and_honest_ones_are_not() -> None:
+    """At most 5 % of campaigns may flag an honest one: more than 5 of 30 happens by chance in 0.3 %."""
+    found = raters.flags(Truth(bad=1), 30, np.random.default_rng(10))
+    assert found["caught"]["hits"] >= 28
+    assert found["honest_flagged"]["hits"] <= 5
+
+
+def test_the_intervals_say_something() -> None:
+    """A figure that is always covered because its interval is everything would pass above."""
+    low, high = np.array(
+        [raters.bounds(raters.draw(Truth(), np.random.default_rng(seed)), seed)["error"] for seed in range(10)], float
+    ).T
+    assert (high - low).max() < 0.12
