@@ -126,7 +126,7 @@ def counted(hits: int, draws: int) -> dict[str, float]:
 
 def measure(quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
     """Every simulation; the full form takes about ten minutes on two cores."""
-    rng, draws = np.random.default_rng(2026), 60 if quick else 1_000
+    rng, draws = np.random.default_rng(2026), 60 if quick else 400
     details: dict[str, Any] = {"coverage": {}}
     for name, truth in ({"8 raters": WORLDS["8 raters"]} if quick else WORLDS).items():
         details["coverage"][name] = coverage(truth, draws, rng)

@@ -19,6 +19,7 @@ from harness.core.errors import InputError
 from harness.core.fingerprint import sha256_of
 from harness.core.paths import write_atomic
 from harness.core.rating import Pair, Vote
+from harness.ratings import Noise, label_error
 from harness.spec import Baseline, Lora, as_yaml
 
 View = Literal["a", "b", "tie", "both_bad", "skip"]
@@ -104,14 +105,17 @@ class Preferences:
     duplicates: int
     agreement: Agreement
     label_smoothing: float | None
+    noise: Noise | None = None
 
 
-def from_votes(rated: Mapping[str, tuple[Sequence[Pair], Iterable[Vote]]]) -> Preferences:
+def from_votes(rated: Mapping[str, tuple[Sequence[Pair], Iterable[Vote]]], noise: Noise | None = None) -> Preferences:
     """Preferences of one or more campaigns: campaign -> (its pairs, its votes).
 
     Each row is {"prompt": turns, "chosen": [turn], "rejected": [turn]} with its lineage: `campaign`, `pair_id`,
     `votes` (raters by view), `raters` (names) and `cluster`. Pairs with the same prompt and the same two answers
     become one, with one voice per rater. `counts` has every outcome and adds up to the distinct pairs.
+    `noise` is what gold pairs and repeats say of these votes' error (harness.ratings). Without such a fit
+    `label_smoothing` comes from agreement alone, which takes real ambiguity for error.
     Raises InputError for a vote on a pair that its campaign does not have.
     """
     contents = _contents(rated)
@@ -120,13 +124,23 @@ def from_votes(rated: Mapping[str, tuple[Sequence[Pair], Iterable[Vote]]]) -> Pr
     total = sum(len(pairs) for pairs, _ in rated.values())
     found = measure_agreement(contents)
     used = [content for content in contents if content.winner]
+    told = noise is not None and (noise.error is not None or noise.at_chance)
     return Preferences(
         rows=[_row(content) for content in used],
         counts=dict(counts),
         duplicates=total - len(contents),
         agreement=found,
-        label_smoothing=_label_smoothing(used, found.flip_rate),
+        label_smoothing=_fitted(used, noise) if noise and told else _label_smoothing(used, found.flip_rate),
+        noise=noise,
     )
+
+
+def _fitted(used: Sequence[Content], noise: Noise) -> float | None:
+    """Label smoothing for these labels from a fit of error and clarity; None where there is nothing to smooth."""
+    if noise.error is None or noise.clarity is None or not used:
+        return None
+    tallies = [tuple(sorted((content.count("a"), content.count("b")), reverse=True)) for content in used]
+    return round(label_error(noise.error, noise.clarity, [(won, lost) for won, lost in tallies]), 3)
 
 
 def _contents(rated: Mapping[str, tuple[Sequence[Pair], Iterable[Vote]]]) -> list[Content]:
@@ -236,6 +250,8 @@ def next_spec(
         raise InputError("no pair has a decisive majority", "collect more votes, or widen the campaign's pool")
     if agreement.share is not None and agreement.comparisons >= MIN_COMPARISONS and agreement.flip_rate is None:
         raise InputError(agreement.note, "sharpen guidelines.md and rate again")
+    if preferences.noise is not None and preferences.noise.at_chance:
+        raise InputError(preferences.noise.refused)
     name = str(previous["name"])
     train: Mapping[str, Any] = previous.get("train") or {}
     lora = adapter or train.get("adapter")
@@ -272,7 +288,7 @@ def _train_block(
     train: Mapping[str, Any],
     settings: Settings,
 ) -> str:
-    smoothing = preferences.label_smoothing
+    smoothing, noise = preferences.label_smoothing, preferences.noise
     if smoothing:  # the default loss ignores label_smoothing, "robust" reads it (facts, TRL)
         method: dict[str, Any] = {
             "type": "dpo",
@@ -280,7 +296,10 @@ def _train_block(
             "loss_type": "robust",
             "label_smoothing": smoothing,
         }
-        why = "label_smoothing: expected share of wrong majorities, from the raters' agreement"
+        source = (
+            "the raters' agreement" if not noise or noise.error is None else "gold pairs and repeats, ambiguity apart"
+        )
+        why = f"label_smoothing: expected share of wrong majorities, from {source}"
     else:
         method = {"type": "dpo", "beta": settings.beta, "loss_type": "sigmoid"}
         why = "beta: how closely to stay to the reference; larger is closer"

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.common import DEFAULT_LAB, Format, FormatOption, LabOption, print_json
 from harness.cli.campaigns import campaign_group
+from harness.cli.common import DEFAULT_LAB, Format, FormatOption, LabOption, print_json
 from harness.core.paths import Lab
 
 

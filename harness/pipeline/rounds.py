@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from harness import campaign as campaigns
-from harness import preferences
+from harness import preferences, ratings
 from harness.core.errors import InputError
 from harness.core.paths import Lab
+from harness.core.rating import Pair, Vote
 from harness.core.records import AdapterRecord, PlanRecord
 from serve import registry
 
@@ -38,7 +39,7 @@ def next_round(
             "make a campaign with --purpose train",
         )
     version = registry.resolve(lab, f"{name}@{alias}")
-    found = preferences.from_votes(rated)
+    found = preferences.from_votes(rated, _noise(lab, rated))
     made = AdapterRecord.read(lab.adapter_record(version.run_id)).job
     was_dpo = made.method["type"] == "dpo"
     # an adopted adapter's own rate is not known
@@ -64,6 +65,16 @@ def next_round(
     place = _place(folder, name, text, found.rows)
     _, spec_path = preferences.write_round(place, found.rows, text(place))
     return spec_path, found
+
+
+def _noise(lab: Lab, names: Iterable[str]) -> ratings.Noise:
+    """The error of votes in these campaigns together, from their gold pairs and repeats too."""
+
+    def whole(name: str) -> tuple[list[Pair], list[Vote]]:
+        log = campaigns.VoteLog(campaigns.folder(lab, name))
+        return campaigns.read_whole(lab, name)[1], list(log.votes().values())
+
+    return ratings.fit_noise(ratings.tabulate_all({name: whole(name) for name in names}))
 
 
 def _place(folder: Path, name: str, text: Callable[[Path], str], rows: list[dict[str, Any]]) -> Path:

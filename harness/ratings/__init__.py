@@ -13,7 +13,7 @@ Nothing here reads files or knows which votes were undone.
 """
 
 from harness.ratings.alpha import Alpha, alpha_of
-from harness.ratings.ballots import Ballots, tabulate
+from harness.ratings.ballots import Ballots, tabulate, tabulate_all
 from harness.ratings.board import Board, board, board_of
 from harness.ratings.noise import Noise, fit_noise, label_error
 from harness.ratings.raters import RaterRow, rater_table
@@ -36,5 +36,6 @@ __all__ = [
     "rater_table",
     "strengths",
     "tabulate",
+    "tabulate_all",
     "win_rates",
 ]

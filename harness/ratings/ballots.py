@@ -120,6 +120,18 @@ def tabulate(pairs: Sequence[Pair], votes: Iterable[Vote]) -> Ballots:
     )
 
 
+def tabulate_all(rated: Mapping[str, tuple[Sequence[Pair], Iterable[Vote]]]) -> Ballots:
+    """`tabulate` of several campaigns together: campaign -> (its pairs, its votes). Raters of one name are one person,
+    clusters of one name one cluster. Pair ids become `campaign/pair_id`."""
+    pairs, votes = [], []
+    for campaign, (its_pairs, its_votes) in rated.items():
+        for pair in its_pairs:
+            of = f"{campaign}/{pair.repeat_of}" if pair.repeat_of else None
+            pairs.append(pair.model_copy(update={"pair_id": f"{campaign}/{pair.pair_id}", "repeat_of": of}))
+        votes += [vote.model_copy(update={"pair_id": f"{campaign}/{vote.pair_id}"}) for vote in its_votes]
+    return tabulate(pairs, votes)
+
+
 def _shown(pairs: Sequence[Pair]) -> Shown:
     for pair in pairs:
         if not 0 < pair.inclusion <= 1:

@@ -11,7 +11,8 @@ share of raters whose view is a (1: all pairs are clear, 0: every one is a coin'
 e is fitted to the first two by maximum likelihood, and D follows from the third. Agreement alone cannot tell the two
 apart: (1 − √(2·share − 1)) / 2 takes all disagreement for error (D = 1). What the model does not know: a rater whose
 view itself changes between a pair and its repeat counts as error, so repeats overstate e on unclear pairs; where gold
-and repeats contradict one another, gold alone is used and `note` says so. One e for all raters and pairs.
+and repeats contradict one another, gold alone is used and `note` says so. e is that of these raters together, as it is
+their votes that are used; where they differ it is the mean over their checks, and its interval errs on the wide side.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from pydantic import Field
 
 from harness.core.errors import InputError
 from harness.core.records import Record
@@ -28,7 +30,7 @@ from harness.ratings.ballots import A, Ballots, Checks
 from harness.ratings.clustered import weighted_mean
 from harness.ratings.wins import decisive, left_rate
 from harness.stats import Interval
-from harness.stats.numbers import CONFIDENCE, Floats, Integers, t_quantile, z_quantile
+from harness.stats.numbers import CONFIDENCE, Floats, z_quantile
 
 LEAST_CHECKS = 20  # of gold votes and repeats together: at 20, an e of 0.1 is uncertain by about ±0.13
 LEAST_COMPARISONS = 20  # between raters, as harness.preferences has it
@@ -56,52 +58,50 @@ class Noise(Record):
     repeat_unlike: int
     note: str = ""
     refused: str = ""
+    at_chance: bool = Field(False, description="refused because votes are not shown to be better than chance")
 
 
 @dataclasses.dataclass(frozen=True)
 class _Counts:
-    """Of decisive checks, a row per rater: how many, and how many wrong (gold) or unlike (repeats)."""
+    """Of decisive checks: how many, and how many wrong (gold) or unlike (repeats)."""
 
-    gold: Integers
-    wrong: Integers
-    repeats: Integers
-    unlike: Integers
+    gold: int
+    wrong: int
+    repeats: int
+    unlike: int
 
     @property
     def checks(self) -> int:
-        return int(self.gold.sum() + self.repeats.sum())
+        return self.gold + self.repeats
 
 
 def fit_noise(ballots: Ballots, seed: int = 0, confidence: float = CONFIDENCE) -> Noise:
     """Error and clarity, or a refusal: too few checks or comparisons, agreement or error no better than chance."""
     comparisons, agreement = _agreement(ballots, confidence)
-    gold, wrong = _wrong(ballots.gold, len(ballots.raters))
-    repeats, unlike = _wrong(ballots.repeats, len(ballots.raters))
-    counts = _Counts(gold, wrong, repeats, unlike)
+    counts = _Counts(*_wrong(ballots.gold), *_wrong(ballots.repeats))
     side = left_rate(ballots).estimate
     habit = (2 * side - 1) ** 2 if side is not None else 0.0
     found = Noise(
         agreement=agreement,
         comparisons=comparisons,
-        gold_votes=int(gold.sum()),
-        gold_wrong=int(wrong.sum()),
-        repeat_votes=int(repeats.sum()),
-        repeat_unlike=int(unlike.sum()),
+        gold_votes=counts.gold,
+        gold_wrong=counts.wrong,
+        repeat_votes=counts.repeats,
+        repeat_unlike=counts.unlike,
     )
-    refused = _refusal(found, counts)
+    refused, at_chance = _refusal(found, counts)
     if refused:
-        return found.model_copy(update={"refused": refused})
+        return found.model_copy(update={"refused": refused, "at_chance": at_chance})
     used, note = _without_contradiction(counts, habit)
     curve = likelihood(used, habit)
     error = float(GRID[curve.argmax()])
-    spread, raters_differ = dispersion(used, error, habit)
-    quantile = t_quantile(_parts(used) - 1, confidence) if raters_differ else z_quantile(confidence)
-    inside = GRID[2 * (curve.max() - curve) <= spread * quantile**2]
+    inside = GRID[2 * (curve.max() - curve) <= z_quantile(confidence) ** 2]
     low, high = float(inside.min()), float(inside.max())
     if high >= 0.5:
         why = f"gold pairs and repeats do not show that votes are better than chance (error up to {high:.0%})"
-        return found.model_copy(update={"refused": f"{why}: sharpen guidelines.md, look at the flagged raters"})
-    clarity = _clarity(agreement, error, curve / spread, seed, confidence)
+        why += ": sharpen guidelines.md, look at the flagged raters"
+        return found.model_copy(update={"refused": why, "at_chance": True})
+    clarity = _clarity(agreement, error, curve, seed, confidence)
     return found.model_copy(
         update={
             "error": error,
@@ -115,22 +115,26 @@ def fit_noise(ballots: Ballots, seed: int = 0, confidence: float = CONFIDENCE) -
     )
 
 
-def _refusal(found: Noise, counts: _Counts) -> str:
+def _refusal(found: Noise, counts: _Counts) -> tuple[str, bool]:
+    """Why there is no fit ('' for none), and whether it is for votes no better than chance."""
     if counts.checks < LEAST_CHECKS:
         return (
             f"{counts.checks} gold votes and repeats; {LEAST_CHECKS} are needed to tell error from real ambiguity: "
             "give the campaign gold pairs and repeats"
-        )
+        ), False
     if found.comparisons < LEAST_COMPARISONS:
-        return f"{found.comparisons} comparisons between raters; {LEAST_COMPARISONS} are needed: widen the overlap"
+        return (
+            f"{found.comparisons} comparisons between raters; {LEAST_COMPARISONS} are needed: widen the overlap",
+            False,
+        )
     low = found.agreement.low
     if low is None or low <= 0.5:
         share = found.agreement.estimate or 0.0
         return (
             f"raters agree on {share:.0%} of comparisons, not shown to be more than by chance: "
             "do not train on these votes; sharpen guidelines.md and rate again"
-        )
-    return ""
+        ), True
+    return "", False
 
 
 def _agreement(ballots: Ballots, confidence: float) -> tuple[int, Interval]:
@@ -151,10 +155,9 @@ def _agreement(ballots: Ballots, confidence: float) -> tuple[int, Interval]:
     return int(of_two.sum()), share.model_copy(update={"note": "" if share.low is not None else share.note})
 
 
-def _wrong(checks: Checks, raters: int) -> tuple[Integers, Integers]:
-    rows = checks.decisive
-    items = np.bincount(checks.rater[rows], minlength=raters)
-    return items.astype(np.intp), np.bincount(checks.rater[rows & ~checks.right], minlength=raters).astype(np.intp)
+def _wrong(checks: Checks) -> tuple[int, int]:
+    """(how many, how many wrong) of decisive checks."""
+    return int(checks.decisive.sum()), int((checks.decisive & ~checks.right).sum())
 
 
 def likelihood(counts: _Counts, habit: float) -> Floats:
@@ -162,12 +165,12 @@ def likelihood(counts: _Counts, habit: float) -> Floats:
     found = np.zeros(len(GRID))
     unlike = unlike_at(GRID, habit)
     for items, hits, chance in (
-        (counts.gold.sum(), counts.wrong.sum(), GRID),
-        (counts.repeats.sum(), counts.unlike.sum(), unlike),
+        (counts.gold, counts.wrong, GRID),
+        (counts.repeats, counts.unlike, unlike),
     ):
         with np.errstate(divide="ignore", invalid="ignore"):
-            found += np.where(hits > 0, hits * np.log(chance), 0.0)
-            found += np.where(items > hits, (items - hits) * np.log(1 - chance), 0.0)
+            found += hits * np.log(chance) if hits else 0.0
+            found += (items - hits) * np.log(1 - chance) if items > hits else 0.0
     return found
 
 
@@ -176,34 +179,10 @@ def unlike_at(error: Floats, habit: float) -> Floats:
     return np.clip((1 - (1 - 2 * error) ** 2 + habit) / 2, 0.0, 1.0)
 
 
-def _parts(counts: _Counts) -> int:
-    return int((counts.gold > 0).sum() + (counts.repeats > 0).sum())
-
-
-def dispersion(counts: _Counts, error: float, habit: float) -> tuple[float, bool]:
-    """Pearson's χ² over its degrees of freedom, of the raters' own counts about one e, and whether it is too much for
-    raters who are alike (5 %). The likelihood is flattened by it; 1 where it is less."""
-    from scipy.special import chdtrc
-
-    total = 0.0
-    for items, hits, chance in (
-        (counts.gold, counts.wrong, error),
-        (counts.repeats, counts.unlike, float(unlike_at(np.array(error), habit))),
-    ):
-        spread = items * chance * (1 - chance)
-        some = spread > 0
-        total += float(((hits - items * chance)[some] ** 2 / spread[some]).sum())
-    freedom = _parts(counts) - 1
-    if freedom < 1:
-        return 1.0, False
-    return max(total / freedom, 1.0), bool(chdtrc(freedom, total) < 0.05)
-
-
 def _without_contradiction(counts: _Counts, habit: float) -> tuple[_Counts, str]:
     """Gold alone where repeats contradict it (likelihood ratio, 1 %), and what to say of that."""
-    zero = np.zeros_like(counts.gold)
-    gold = dataclasses.replace(counts, repeats=zero, unlike=zero)
-    repeats = dataclasses.replace(counts, gold=zero, wrong=zero)
+    gold = dataclasses.replace(counts, repeats=0, unlike=0)
+    repeats = dataclasses.replace(counts, gold=0, wrong=0)
     if not gold.checks or not repeats.checks:
         return counts, "from gold pairs alone" if gold.checks else "from repeats alone: an upper bound on unclear pairs"
     apart, alone, together = (likelihood(each, habit) for each in (gold, repeats, counts))
