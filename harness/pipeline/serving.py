@@ -98,8 +98,10 @@ def serve(lab: Lab, wanted: Wanted, progress: Progress) -> None:
         stopping.serving()
         for lease in engine.running(lab):
             if lease.engine_id not in before and not is_held(lab.engines / lease.engine_id):
-                progress.say("stopping the engine: running requests finish first; Ctrl-C again ends it at once")
-                engine.stop(lab, lease.engine_id, hurry=stopping.hurried)
+                try:
+                    progress.say("stopping the engine: running requests finish first; Ctrl-C again ends it at once")
+                finally:  # also where nobody reads any more what is said
+                    engine.stop(lab, lease.engine_id, hurry=stopping.hurried)
 
 
 def engine_for(lab: Lab, wanted: Wanted, progress: Progress) -> tuple[EngineSpec, list[str]]:

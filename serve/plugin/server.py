@@ -17,10 +17,11 @@ import uvloop
 from vllm.entrypoints.launchers.api_server.entry import run_server_worker
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
 from vllm.entrypoints.launchers.launcher import validate_api_server_args
-from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
-from vllm.logger import configure_logging_from_args
+from vllm.entrypoints.serve.utils.api_utils import cli_env_setup, log_non_default_args, log_version_and_model
+from vllm.logger import configure_logging_from_args, init_logger
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.utils.system_utils import decorate_logs, set_ulimit
+from vllm.version import __version__ as vllm_version
 
 from harness.core.errors import EngineError
 
@@ -30,6 +31,7 @@ from serve.plugin.door import READY_FD
 from serve.versions import check_vllm
 
 LISTEN_FD = "RATCHET_LISTEN_FD"
+log = init_logger("vllm.ratchet.server")
 
 
 def main() -> None:
@@ -42,6 +44,8 @@ def main() -> None:
     arguments = make_arg_parser(FlexibleArgumentParser(description="vLLM's API server, for Ratchet")).parse_args()
     configure_logging_from_args(arguments)
     validate_parsed_serve_args(arguments)
+    log_version_and_model(log, vllm_version, arguments.model)
+    log_non_default_args(arguments)
     validate_api_server_args(arguments)
     set_ulimit()
     listening = inherited()
