@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from serve.adapters import TARGET_MODULES
-from serve.lease import HOLD, LOADED
+from serve.lease import BUSY, LOADED
 
 PLUGINS = "ratchet_lora_cpu,ratchet_resolver,ratchet_routes"  # exactly ours: this filters every group of plugins
 MODULE = "serve.plugin.server"
@@ -112,7 +112,7 @@ def environment(spec: Mapping[str, Any], engine_id: str, folder: Path, admin_tok
         "RATCHET_BASE_PATH": spec["base_path"],
         "RATCHET_MAX_LORA_RANK": str(spec["max_lora_rank"]),
         "RATCHET_ADMIN_TOKEN": admin_token,
-        "RATCHET_HOLD": str(folder / HOLD),
+        "RATCHET_HOLD": str(folder / BUSY),
         "RATCHET_LOADED": str(folder / LOADED),
         "VLLM_PLUGINS": PLUGINS,
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",

@@ -3,7 +3,8 @@
     engines/<id>/spec.json     what was asked for (serve.engine.EngineSpec)
                  lease.json    written by the supervisor: process group, port, state, admin token; mode 0600
                  engine.log    everything the supervisor and vLLM say
-                 hold          a shared lock on it: somebody uses the engine; its mtime: the last request
+                 hold          a shared lock on it: a command uses the engine
+                 busy          a shared lock on it: requests are under way; its mtime: the last one
                  loaded.json   what vLLM has by name, and its folder: loaded again after a restart
 
 A process group is known by its leader's pid and start time, so a reused pid is never taken for ours.
@@ -26,7 +27,7 @@ import psutil
 from harness.core.errors import LabError
 from harness.core.records import Record
 
-LEASE, LOG, SPEC, HOLD, LOADED = "lease.json", "engine.log", "spec.json", "hold", "loaded.json"
+LEASE, LOG, SPEC, HOLD, BUSY, LOADED = "lease.json", "engine.log", "spec.json", "hold", "busy", "loaded.json"
 ADAPTERS = "adapters"  # name/vN of the registry's versions that this engine was asked for: serve.plugin.ready
 LOOPBACK = "127.0.0.1"
 KEEP_LOGS = 8  # folders of ended engines that stay for their logs
@@ -135,12 +136,21 @@ def hold(folder: Path) -> int:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a command holds the engine or a request is under way."""
-    with (folder / HOLD).open("rb") as file:
-        try:
+    """Whether a command holds the engine."""
+    return _is_locked(folder / HOLD)
+
+
+def is_busy(folder: Path) -> bool:
+    """Whether a request is under way."""
+    return _is_locked(folder / BUSY)
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    except BlockingIOError:
+        return True
     return False
 
 

@@ -30,7 +30,7 @@ from serve import launch
 from serve.backoff import PAUSES_S, Backoff, Over
 from serve.child import Child
 from serve.launch import OUR_CPU_KERNELS as OUR_CPU_KERNELS
-from serve.lease import HOLD, LEASE, LOG, LOOPBACK, SPEC, Lease, forget, is_held, last_words, members
+from serve.lease import BUSY, HOLD, LEASE, LOG, LOOPBACK, SPEC, Lease, forget, is_busy, is_held, last_words, members
 from serve.sockets import free_port as free_port
 from serve.sockets import listen
 from serve.standin import Absence, StandIn
@@ -63,7 +63,8 @@ class Supervisor:
         self._drain_s = drain_s()
         self.stops = 0  # 1: drain and end; more: end at once
         self._back_at = self._last_used = 0.0
-        (folder / HOLD).touch()
+        for name in (HOLD, BUSY):
+            (folder / name).touch()
         self._socket = listen(self.spec.get("host") or LOOPBACK, self.spec["port"] or 0)
         self.lease = Lease(
             engine_id=folder.name,
@@ -230,9 +231,9 @@ class Supervisor:
                     process.kill()
 
     def _is_idle(self) -> bool:
-        if is_held(self.folder):
+        if is_held(self.folder) or is_busy(self.folder):
             self._last_used = time.time()
-        self._last_used = max(self._last_used, (self.folder / HOLD).stat().st_mtime)
+        self._last_used = max(self._last_used, (self.folder / BUSY).stat().st_mtime)
         return time.time() - self._last_used > self.idle_s
 
     async def _unwanted(self, pause_s: float) -> bool:

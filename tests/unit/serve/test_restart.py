@@ -22,7 +22,7 @@ from harness.core.paths import Lab, write_json
 from serve import adapters, engine
 from serve.client import Ask, ask_many
 from serve.engine import Engine, EngineSpec
-from serve.lease import Lease, is_held, members, read_lease
+from serve.lease import Lease, is_busy, members, read_lease
 
 # What serve.engine starts, with the fake in vLLM's place and pulses that do not keep a test waiting.
 SUPERVISE = """
@@ -276,7 +276,7 @@ def _cut_short(url: str) -> None:
 
 
 def _is_busy(life: Life) -> bool:
-    return is_held(life.folder)
+    return is_busy(life.folder)
 
 
 def _adapter(folder: Path) -> Path:
