@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from harness.core.errors import LabError
 from harness.core.journal import Journal, read_segment, segments
-from harness.core.paths import Lab, disk_errors
+from harness.core.paths import Lab, disk_errors, write_atomic
 from harness.core.records import Record
 
 STEM = "audit"
@@ -71,3 +71,10 @@ def read(path: Path) -> list[Entry]:
         return [Entry.model_validate(event) for event, _ in read_segment(path)]
     except ValidationError as error:
         raise LabError(f"{path} holds something else than audit lines", "restore it from a copy") from error
+
+
+def replace(path: Path, before: list[Entry], after: list[Entry]) -> None:
+    """Put other lines in place of a segment's: for erasing a person and for retention, and for nothing else."""
+    if after != before:
+        lines = [entry.model_dump_json() + "\n" for entry in after]
+        write_atomic(path, "".join(lines).encode(), "people.erase", 0o600)

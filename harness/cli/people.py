@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli.common import DEFAULT_LAB, Format, FormatOption, LabOption, app, group, print_json, who
 from harness.core.errors import printable
 from harness.core.paths import Lab
+
+if TYPE_CHECKING:
+    from harness.pipeline.privacy import Forgotten
 
 people_group = group("people", "People of the lab: invitations, roles, the audit log.")
 NameArgument = Annotated[str, typer.Argument(help="A pseudonym, e.g. ada", show_default=False)]
@@ -119,6 +122,33 @@ def remove(name: NameArgument, lab: LabOption = DEFAULT_LAB, format: FormatOptio
     print_json({"removed": name}) if format is Format.json else print(f"removed {name}")
 
 
+@people_group.command()
+def erase(
+    name: NameArgument,
+    keep_edits: Annotated[
+        bool, typer.Option("--keep-edits", help="Keep answers that they wrote, without name.")
+    ] = False,
+    lab: LabOption = DEFAULT_LAB,
+    format: FormatOption = Format.text,
+) -> None:
+    """Forget a person: account, links and words go; votes stay counted under a pseudonym that leads to nobody."""
+    from harness.pipeline import privacy
+
+    _forgotten(privacy.erase(Lab(lab), name, who(), keep_edits), format)
+
+
+@people_group.command()
+def purge(
+    days: Annotated[int, typer.Option("--older-than", min=1, max=36_500, help="Days.")],
+    lab: LabOption = DEFAULT_LAB,
+    format: FormatOption = Format.text,
+) -> None:
+    """Take names and reasons out of campaigns where nobody did anything since, and old lines of the audit log."""
+    from harness.pipeline import privacy
+
+    _forgotten(privacy.purge(Lab(lab), days, who()), format)
+
+
 @people_group.command("audit")
 def show_audit(
     of: Annotated[str | None, typer.Option("--who", help="Only what this person did.")] = None,
@@ -140,6 +170,17 @@ def show_audit(
         )
     if not found:
         print("nothing yet")
+
+
+def _forgotten(found: Forgotten, format: Format) -> None:
+    if format is Format.json:
+        print_json({"counts": found.counts, "remains": found.remains})
+        return
+    print(
+        "forgot: " + (", ".join(f"{count} {name}" for name, count in found.counts.items() if count) or "nothing more")
+    )
+    for place in found.remains:
+        print(printable(f"remains: {place}"))
 
 
 def _link(name: str, at: str, token: str, days: int, format: Format) -> None:

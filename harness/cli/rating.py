@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.common import DEFAULT_LAB, Format, FormatOption, LabOption, app, print_json
+from harness.cli.common import DEFAULT_LAB, Format, FormatOption, LabOption, app, print_json, who
 from harness.core.paths import Lab
 
 
@@ -32,13 +32,16 @@ def next_round(
     out: Annotated[Path, typer.Option("--out", help="Where the round's folder goes.")] = Path("experiments"),
     beta: Annotated[float, typer.Option("--beta", min=1e-6, help="DPO: how closely to stay to the reference.")] = 0.1,
     epochs: Annotated[float, typer.Option("--epochs", min=0.01)] = 1.0,
+    allow_pii: Annotated[bool, typer.Option("--allow-pii", help="Even with e-mail, phone, card, key in it.")] = False,
     lab: LabOption = DEFAULT_LAB,
     format: FormatOption = Format.text,
 ) -> None:
     """Turn votes into preference pairs and the YAML of a DPO round that continues what the alias serves."""
+    from harness import audit
     from harness.pipeline import rounds
 
-    spec, found = rounds.next_round(Lab(lab), name, alias, primary, out, beta, epochs)
+    spec, found = rounds.next_round(Lab(lab), name, alias, primary, out, beta, epochs, allow_pii)
+    audit.note(Lab(lab), who(), "exported", str(spec.parent / "pairs.jsonl"), {"rows": len(found.rows)})
     if format is Format.json:
         print_json({"spec": str(spec), "pairs": len(found.rows), "counts": found.counts})
         return

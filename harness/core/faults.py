@@ -27,6 +27,7 @@ WRITE_POINTS = (
     "registry.burn",  # registry/burned: opened release items, before they are shown
     "keys.record",  # keys/keys.json
     "people.record",  # people/*.json: accounts, invitations, sessions, failed sign-ins
+    "people.erase",  # a campaign's journal without a person's name
     "people.audit",  # who saw, exported or changed what
     "campaign.record",  # campaign.json, after its pairs
     "vote.event",  # one vote in its journal

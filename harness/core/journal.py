@@ -11,14 +11,15 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from harness.core.errors import LabError
 from harness.core.faults import reached
-from harness.core.paths import disk_errors, sync_folder
+from harness.core.paths import disk_errors, sync_folder, write_atomic
 
 
 class Journal:
@@ -28,8 +29,9 @@ class Journal:
     """
 
     def __init__(self, folder: Path, stem: str, point: str | None = None, mode: int = 0o644) -> None:
-        self.path = folder / f"{stem}-{time.time_ns():020d}-{secrets.token_hex(3)}.jsonl"
-        self._point, self._mode = point, mode
+        self.path = _new_segment(folder, stem)
+        self._stem, self._point, self._mode = stem, point, mode
+        self._is_held = False
         self._descriptor: int | None = None
 
     def append(self, event: dict[str, Any]) -> None:
@@ -39,8 +41,7 @@ class Journal:
     def append_all(self, events: Iterable[dict[str, Any]]) -> None:
         """`append` of several events with one fsync: all of them or, where LabError is raised, none."""
         line = b"".join(json.dumps(event, ensure_ascii=False, allow_nan=False).encode() + b"\n" for event in events)
-        with disk_errors(self.path):
-            descriptor = self._open()
+        with disk_errors(self.path), self._there() as descriptor:
             end = os.lseek(descriptor, 0, os.SEEK_END)
             try:
                 if self._point:
@@ -54,6 +55,24 @@ class Journal:
                 raise
 
     @contextlib.contextmanager
+    def _there(self) -> Iterator[int]:
+        """The open segment, locked; a new one where somebody rewrote or removed it since: an append would be lost."""
+        if self._is_held:
+            yield self._open()
+            return
+        while True:
+            descriptor = self._open()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if is_at(self.path, descriptor):
+                break
+            self.close()
+            self.path = _new_segment(self.path.parent, self._stem)
+        try:
+            yield descriptor
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+    @contextlib.contextmanager
     def held(self) -> Iterator[bool]:
         """A lock on the segment, so that nobody rewrites it meanwhile. False where somebody did, or removed it, before:
         what is appended then would be lost, so start another Journal."""
@@ -61,8 +80,10 @@ class Journal:
             descriptor = self._open()
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         try:
+            self._is_held = True
             yield is_at(self.path, descriptor)
         finally:
+            self._is_held = False
             fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
@@ -82,6 +103,38 @@ class Journal:
             self._descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, self._mode)
             sync_folder(self.path.parent)  # a vote on disk in a file without a name would be lost
         return self._descriptor
+
+
+def _new_segment(folder: Path, stem: str) -> Path:
+    return folder / f"{stem}-{time.time_ns():020d}-{secrets.token_hex(3)}.jsonl"
+
+
+def rewrite_segment(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]], point: str | None = None) -> int:
+    """Replace events of one segment, all or none, and return how many changed.
+
+    Each line keeps its length, so that whoever reads on from an offset (pages that are open, the store) stays right;
+    a writer that has the segment open starts a new one. A torn last line goes. Raises LabError for an event that does
+    not fit in the place of the old one.
+    """
+    with disk_errors(path), path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        before = file.read().split(b"\n")[:-1]
+        after = [_in_place(line, change(json.loads(line)), path) for line in before]
+        changed = sum(old != new for old, new in zip(before, after, strict=True))
+        if changed:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            write_atomic(path, b"".join(line + b"\n" for line in after), point, mode)
+    return changed
+
+
+def _in_place(line: bytes, event: dict[str, Any], path: Path) -> bytes:
+    """`event` as a line as long as `line`: JSON allows space at the end."""
+    if json.loads(line) == event:
+        return line
+    found = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    if len(found) > len(line):
+        raise LabError(f"{path}: an event grew by {len(found) - len(line)} bytes and does not fit")
+    return found.ljust(len(line))
 
 
 def is_at(path: Path, descriptor: int) -> bool:

@@ -13,7 +13,7 @@ from harness.core.records import Record
 Role = Literal["rater", "lead", "engineer"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
-ERASED = "anon-"  # what the pseudonyms of erased people start with; nobody is invited under one
+ERASED = "x-"  # what the pseudonyms of erased people start with, short to fit in any name's place; nobody is invited so
 
 
 class Person(Record):

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import captured, store
+from harness import captured, pii, store
 from harness.captured import Form
 from harness.core.errors import InputError
 from harness.core.journal import segments
 from harness.core.paths import Lab, write_atomic
 from harness.core.records import now
 from harness.core.traffic import CALLS, FEEDBACK, Audit, audit, keep_days, purge, set_keep_days
+
+TEXTS = ("prompt", "completion", "chosen", "rejected", "reasons")
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,10 @@ def _listed(name: str, exchange: captured.Exchange) -> dict[str, Any]:
     return row | {**exchange.votes, "edits": len(exchange.edits), "asked": " ".join(asked.split())[:60]}
 
 
-def export(lab: Lab, form: Form, out: Path, alias: str | None, who: str) -> Exported:
+def export(lab: Lab, form: Form, out: Path, alias: str | None, who: str, allow_pii: bool = False) -> Exported:
     """Write the rows of one form to `out`. It is listed before it is written, so that `erase` always finds it.
 
-    InputError where `out` exists, or there is no row to write.
+    InputError where `out` exists, there is no row to write, or personal data stands in one, unless `allow_pii`.
     """
     if out.exists():
         raise InputError(f"{out} exists", "choose another file: what was trained on must not change")
@@ -98,6 +100,8 @@ def export(lab: Lab, form: Form, out: Path, alias: str | None, who: str) -> Expo
         why = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in made.refused.items())
         raise InputError(f"nothing captured makes a row of {form} ({why or 'no feedback, or no calls'})",
                          "see `ratchet capture stats`")  # fmt: skip
+    texts = [{key: row[key] for key in TEXTS if key in row} for row in made.rows]
+    pii.refuse(pii.scan(texts), str(out), allow_pii)
     data = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in made.rows).encode()
     counts = {"rows": len(made.rows), **made.refused}
     audit(lab, Audit(at=now(), who=who, did="export", counts=counts, path=str(out.absolute()), what=form))

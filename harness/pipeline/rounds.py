@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import campaign as campaigns
-from harness import preferences, ratings
+from harness import pii, preferences, ratings
 from harness.core.errors import InputError
 from harness.core.paths import Lab
 from harness.core.rating import Pair, Vote
@@ -18,11 +18,12 @@ from serve import registry
 
 
 def next_round(
-    lab: Lab, name: str, alias: str, primary: str, folder: Path, beta: float, epochs: float
+    lab: Lab, name: str, alias: str, primary: str, folder: Path, beta: float, epochs: float, allow_pii: bool = False
 ) -> tuple[Path, preferences.Preferences]:
     """Turn every vote of `name`'s campaigns into preference rows and the YAML of the DPO round after `name@alias`.
 
     Returns the spec's path. Rounds never change: the folder is `<folder>/<name>-round-N`, N counting from 1.
+    InputError where e-mail addresses, phone or card numbers or keys stand in the rows, unless `allow_pii`.
     """
     mine = [record for record in campaigns.list_all(lab) if record.name == name and record.kind == "compare"]
     if not mine:
@@ -62,6 +63,8 @@ def next_round(
             epochs=epochs,
         )
 
+    pii.refuse(pii.scan([{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in found.rows]),
+               "the round's pairs.jsonl", allow_pii)  # fmt: skip
     place = _place(folder, name, text, found.rows)
     _, spec_path = preferences.write_round(place, found.rows, text(place))
     return spec_path, found

@@ -110,6 +110,7 @@ def test_every_write_point_is_covered() -> None:
         "act.event": "tests/unit/harness/campaign/test_acts.py",
         "rewrite.event": "tests/unit/harness/campaign/test_rewriting.py",
         "people.record": "tests/unit/harness/test_people.py",
+        "people.erase": "tests/unit/harness/pipeline/test_privacy.py",
         "people.audit": "tests/unit/harness/test_people.py",
         "tag.event": "tests/unit/harness/pipeline/test_failures.py",
         "shadow.event": "tests/unit/serve/test_shadow.py",

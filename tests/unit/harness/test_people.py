@@ -193,7 +193,7 @@ def test_roles_count_at_once_and_are_checked_by_name(people: People) -> None:
         people.set_roles("ada", ["boss"])
 
 
-@pytest.mark.parametrize("name", ["Ada", "a/b", "..", "", "anon-1", "ada@example.com"])
+@pytest.mark.parametrize("name", ["Ada", "a/b", "..", "", "x-ab2c", "ada@example.com"])
 def test_names_are_pseudonyms_that_are_safe_as_files(people: People, name: str) -> None:
     with pytest.raises(InputError, match="name"):
         people.invite(name, ["rater"])
