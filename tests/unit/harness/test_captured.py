@@ -147,9 +147,9 @@ def test_a_pool_has_each_prompt_once_and_takes_part_in_a_campaign(desk, app):
     app.asks("three", alias="aac@beta")
     made = ok(desk, "capture", "export", "pool.jsonl", "--as", "pool", "--alias", "aac@prod")
     assert (made["rows"], made["refused"]) == (2, {"duplicate": 1})
-    from harness.pipeline.rounds import _pool_items
+    from harness.pipeline.campaigns import _of_file
 
-    assert [(item.cluster, item.prompt[0]["content"]) for item in _pool_items(desk.root / "pool.jsonl", None)] == [
+    assert [(item.cluster, item.prompt[0]["content"]) for item in _of_file(desk.root / "pool.jsonl")[0]] == [
         ("u1", "one"), ("u2", "two"),
     ]  # fmt: skip
 
