@@ -34,6 +34,7 @@ OWNED = {
 }
 OUR_CPU_KERNELS = ["serve.plugin.lora_cpu.SegmentedPunica"]
 CPU_LORAS = 64  # adapters kept parsed in memory; beyond, vLLM reads them again inside its loop
+KEEP_ALIVE_S = 75  # as nginx has it
 KV_SEQUENCES = 64  # full-length sequences that the CPU's KV cache is sized for
 KV_BYTES = (128 * 2**20, 2 * 2**30)  # no less, no more: zeroing 1 GiB at start takes 4 s on a small machine
 DTYPE_BYTES = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2}
@@ -118,6 +119,9 @@ def environment(spec: Mapping[str, Any], engine_id: str, folder: Path, admin_tok
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
         # The API server outlives a dead engine core for a moment: it tells who waits, and its supervisor replaces it.
         "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH": "1",
+        # Longer than clients keep an idle connection (httpx and openai: 5 s, vLLM's own default too): where both let go
+        # at once, a request is sent into a connection that is just being closed, and is reset.
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": os.environ.get("VLLM_HTTP_TIMEOUT_KEEP_ALIVE") or str(KEEP_ALIVE_S),
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "PYTHONSAFEPATH": "1",  # a folder `serve/` in the current directory would shadow this package

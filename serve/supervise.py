@@ -42,7 +42,7 @@ HUNG_S = 120.0  # RATCHET_HUNG_S for another; a step of a large base on a CPU ma
 START_LIMIT_S = 900.0
 GRACE_S = 5.0  # between TERM and KILL; a TERM during vLLM's start can hang for minutes
 DRAIN_S = 25.0  # RATCHET_DRAIN_S for another; what stops containers usually waits 30 s before it kills
-KEEP_ALIVE_S = 6.0  # by then vLLM has closed every idle connection (VLLM_HTTP_TIMEOUT_KEEP_ALIVE: 5 s)
+KEEP_ALIVE_S = 6.0  # by then the usual clients use no connection again that was idle (httpx, openai: 5 s)
 HEALTH_TIMEOUT_S = 30.0  # the first answer asks the worker, which may be busy warming up
 USUAL_START_S = 45.0  # until one start was seen
 

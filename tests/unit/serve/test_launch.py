@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 
 from serve import launch
@@ -67,3 +68,15 @@ def test_the_entry_points_are_the_plugins_that_we_allow() -> None:
         if point.value.startswith("serve.plugin.")
     }
     assert ours == set(launch.PLUGINS.split(","))
+
+
+def test_idle_connections_outlive_those_of_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """httpx lets go of an idle connection after 5 s; a server that does so at the same moment resets a request."""
+    spec = EngineSpec(str(tmp_path), "tiny", "b" * 64).as_json()
+    name = "VLLM_HTTP_TIMEOUT_KEEP_ALIVE"
+    monkeypatch.delenv(name, raising=False)
+    client = httpx.Limits().keepalive_expiry
+    assert client is not None
+    assert int(launch.environment(spec, "e-1", tmp_path, "t", cpu=True)[name]) > 2 * client
+    monkeypatch.setenv(name, "9")
+    assert launch.environment(spec, "e-1", tmp_path, "t", cpu=True)[name] == "9"
