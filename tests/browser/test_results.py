@@ -120,7 +120,9 @@ def test_release_stays_sealed(context: BrowserContext, link: str) -> None:
             bodies.append(answer.text())  # type: ignore[attr-defined]
 
     page = context.new_page()
+    page.set_default_timeout(WAIT_MS)
     page.goto(link)
+    page.locator("#leaderboard").wait_for()  # a page that is left while it loads takes its answers' texts with it
     page.on("response", keep)
     see(page, link, tab="items", split="release")
     expect(page.locator("#sealed")).to_contain_text("60", timeout=WAIT_MS)
