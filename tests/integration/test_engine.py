@@ -125,12 +125,13 @@ def test_served_logprobs_equal_peft(world: World) -> None:
 
 def test_attaching_starts_nothing(world: World) -> None:
     lines: list[str] = []
+    before = [lease.engine_id for lease in running(world.lab)]  # other modules' engines may be among them
     with ensure(world.lab, world.spec, lines.append) as again:
         assert again.engine_id == world.engine.engine_id
     assert lines == [f"engine: using {again.engine_id}, which is running"]
     with ensure(world.lab, dataclasses.replace(world.spec, max_lora_rank=2)) as smaller:
         assert smaller.engine_id == again.engine_id
-    assert [lease.engine_id for lease in running(world.lab)] == [again.engine_id]
+    assert [lease.engine_id for lease in running(world.lab)] == before
     lease = world.lab.engines / again.engine_id / "lease.json"
     assert lease.stat().st_mode & 0o077 == 0
 
@@ -283,7 +284,7 @@ def test_zz_a_killed_supervisor_leaves_nothing(world: World) -> None:
     _wait(lambda: not leads(lease))
     reap(world.lab)
     assert members(lease) == []
-    assert running(world.lab) == []
+    assert lease.engine_id not in [one.engine_id for one in running(world.lab)]
     assert read_lease(world.lab.engines / lease.engine_id) is None
 
 
