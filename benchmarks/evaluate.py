@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.metadata
 import json
 import os
 import platform
@@ -37,6 +36,7 @@ from benchmarks.evaluate_sides import (
     stock,
     write_tasks,
 )
+from benchmarks.versions import installed
 from harness.core.paths import Lab
 from serve import adapters as loaded
 from serve.engine import EngineSpec, ensure, stop
@@ -67,17 +67,10 @@ def measure(asked: argparse.Namespace, say: Say) -> dict[str, Any]:
     return {
         "benchmark": "evaluate",
         "device": f"{platform.machine()}, {os.cpu_count()} cores, no GPU",
-        "versions": {name: version for name in VERSIONS if (version := _version(name))},
+        "versions": installed(VERSIONS),
         "ratios": worst,
         "details": details,
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def one_base(work: Path, asked: argparse.Namespace, documents: int, base: Path | None, say: Say) -> dict[str, Any]:

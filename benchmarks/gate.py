@@ -16,7 +16,6 @@ to both counts. Both shares are in `details`, and so is every case that was not 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import os
 import platform
@@ -32,6 +31,7 @@ from typing import Any
 
 from benchmarks import gate_plants as plants
 from benchmarks.gate_lab import Bench, Case, Outcome
+from benchmarks.versions import installed
 from harness.core.errors import RatchetError
 from harness.core.paths import Lab
 
@@ -184,7 +184,7 @@ def measure(size: Size, say: Say) -> dict[str, Any]:
     return {
         "benchmark": "gate",
         "device": f"{platform.machine()}, {os.cpu_count()} cores, no GPU",
-        "versions": {name: version for name in VERSIONS if (version := _version(name))},
+        "versions": installed(VERSIONS),
         "ratios": ratios(found),
         "details": details(found) | {"size": asdict(size), "seconds": time.monotonic() - started},
     }
@@ -258,13 +258,6 @@ def _line(one: Outcome) -> str:
     rule = "ships" if one.mean_ships else "does not ship"
     by = f" ({one.by})" if one.by else ""
     return f"{one.case.truth:7s} {one.case.kind}: {one.case.name}: {one.verdict}{by}; the higher mean {rule}"
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def table(found: dict[str, Any]) -> str:

@@ -12,7 +12,6 @@ is measured where its Python is given (`--litellm`, or `.venv-litellm/bin/python
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import os
 import platform
@@ -28,6 +27,7 @@ from typing import Any
 
 from benchmarks import serve_adapters, serve_overhead, serve_promote
 from benchmarks.serve_sides import Side, bare, litellm, load, own_limit, ratchet
+from benchmarks.versions import installed
 from harness.core.paths import Lab
 from serve.engine import Engine, EngineSpec
 from serve.keys import KEYS
@@ -53,17 +53,10 @@ def measure(asked: argparse.Namespace, say: Say) -> dict[str, Any]:
     return {
         "benchmark": "serve",
         "device": f"{platform.machine()}, {os.cpu_count()} cores, no GPU",
-        "versions": {name: version for name in VERSIONS if (version := _version(name))},
+        "versions": installed(VERSIONS),
         "ratios": ratios,
         "details": details,
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def overhead(

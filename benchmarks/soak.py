@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.metadata
 import json
 import os
 import platform
@@ -29,6 +28,7 @@ import httpx
 
 from benchmarks import soak_events as events
 from benchmarks.soak_load import TIMEOUT_S, Board, Moves, client
+from benchmarks.versions import installed
 from harness.core.errors import RatchetError
 from harness.core.paths import Lab
 from serve import keys, registry
@@ -234,7 +234,7 @@ def result(world: events.World, seconds: float, memory: list[dict[str, float]], 
     return {
         "benchmark": "soak",
         "device": f"{platform.machine()}, {os.cpu_count()} cores, {engine.lease.device or 'cpu'}",
-        "versions": {name: version for name in VERSIONS if (version := _version(name))},
+        "versions": installed(VERSIONS),
         "ratios": {key: round(value, 4) for key, value in ratios.items()},
         "details": details,
     }
@@ -253,13 +253,6 @@ def text(found: dict[str, Any]) -> str:
 
 def say(line: str) -> None:
     print(f"soak: {line}", file=sys.stderr, flush=True)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 if __name__ == "__main__":
