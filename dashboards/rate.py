@@ -72,6 +72,9 @@ def build(desk: Desk, links: Guests) -> gr.Blocks:
         quiet: dict[str, Any] = {
             "outputs": outputs,
             "queue": False,
+            # Gradio's "once" swallows a press until the last one is over, a moment after its answer is on the page: the
+            # press would get no word back. Every press is sent; the server counts a pair once.
+            "trigger_mode": "multiple",
             "show_progress": "hidden",
             "api_visibility": "private",
         }

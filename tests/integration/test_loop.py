@@ -133,7 +133,9 @@ def test_report_formats_and_exit_code(lab: Path, spec: Path, report: dict) -> No
 
 def test_promotion_without_force_needs_a_ship_verdict(lab: Path, report: dict) -> None:
     for place, one in enumerate(report["candidates"]):
-        done = ratchet(lab, "promote", one["run_id"], "--as", f"other{place}@prod")
+        promote = ("promote", one["run_id"], "--as", f"other{place}@prod")
+        assert ratchet(lab, *promote).returncode != 0, "the verdict was made against another alias"
+        done = ratchet(lab, *promote, "--judged-for", "small@prod")
         assert done.returncode == {"SHIP": 0, "BLOCK": 10, "INCONCLUSIVE": 11, "INVALID": 12}[one["verdict"]]
 
 
