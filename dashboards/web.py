@@ -45,7 +45,12 @@ _TEMPLATE_CHARACTERS = str.maketrans({character: f"&#{ord(character)};" for char
 
 def plain(text: str) -> str:
     """HTML that shows `text` as it is, whatever it contains."""
-    return html.escape(text).translate(_TEMPLATE_CHARACTERS)
+    return no_templates(html.escape(text))
+
+
+def no_templates(markup: str) -> str:
+    """HTML in which Gradio finds nothing to fill; for markup whose tags have none of these characters in them."""
+    return markup.translate(_TEMPLATE_CHARACTERS)
 
 
 def css(*files: str) -> str:
