@@ -11,9 +11,10 @@ from typing import Any
 import fastapi
 import gradio as gr
 
-from dashboards import rate, results, results_app
+from dashboards import rate, results, results_app, write
 from dashboards.desk import Desk
 from dashboards.doors import Door
+from dashboards.write_desk import WriteDesk
 from harness import campaign as campaigns
 from harness.core.journal import segments
 from harness.core.paths import Lab
@@ -73,11 +74,22 @@ def _rate(lab: Lab, door: Door, campaign: str) -> Built:
     return Built(rate.build(desk, door), rate.look(), close=desk.close)
 
 
+def open_drafts(lab: Lab) -> list[str]:
+    """Campaigns of drafts that take texts, oldest first."""
+    return open_campaigns(lab, "write")
+
+
+def _write(lab: Lab, door: Door, campaign: str) -> Built:
+    desk = WriteDesk(lab, campaign)
+    return Built(write.build(desk, door), write.look(), close=desk.close)
+
+
 def _results(lab: Lab, door: Door, name: str) -> Built:
     return Built(results.build(lab, door), results.look(), results_app.files(lab, door.ask))
 
 
 PAGES: tuple[Page, ...] = (
     Page("/rate", "Rate answers", ("rater",), _rate, "Two answers, side by side: which is better?", open_campaigns),
+    Page("/write", "Write answers", ("rater",), _write, "Correct a draft, or read somebody's text.", open_drafts),
     Page("/results", "Results", ("lead", "engineer"), _results, "Leaderboard, runs, items, versions, plots."),
 )

@@ -5,7 +5,7 @@
     campaign.json     the record, written last: where it exists, the campaign is complete
     guidelines.md     optional, by a person: how to judge; shown beside the pairs
     votes-*.jsonl     one journal segment per process that takes votes
-    acts-*.jsonl      likewise: undo, lease, calibrated, written, ruling, steer, report
+    acts-*.jsonl      likewise: undo, lease, calibrated, written, skipped, ruling, steer, report
 
 - pairs        which answers are worth a person's time
 - sampling     what a prompt is for (train, judge), which pairs of a pool are drawn, and with what probability
@@ -35,7 +35,7 @@ from harness.campaign.handout import Handout, open_handout
 from harness.campaign.pairs import NEAR_IDENTICAL, REFUSALS, PoolItem, combine, drafts, make_pairs, refusal
 from harness.campaign.sampling import JUDGE_SHARE, of_purpose, purpose_of, sample
 from harness.campaign.votes import VOTES, VoteLog, read_votes
-from harness.campaign.writing import Task, Writing, preference_rows, sft_rows
+from harness.campaign.writing import Progress, Task, Writing, preference_rows, sft_rows
 
 __all__ = [
     "ACTS",
@@ -49,6 +49,7 @@ __all__ = [
     "Handout",
     "MainPairs",
     "PoolItem",
+    "Progress",
     "Side",
     "Task",
     "VoteLog",

@@ -148,6 +148,15 @@ class Written(Act):
     reason: str = ""
 
 
+class Skipped(Act):
+    """A person leaves a text to others; until somebody writes or reads it, it does not come back to them."""
+
+    kind: Literal["skipped"] = "skipped"
+    pair_id: str
+    step: Literal["write", "review"]
+    reason: str = ""
+
+
 class Ruling(Act):
     """A lead decides a pair on which raters disagree."""
 
@@ -177,7 +186,7 @@ class Report(Act):
 
 
 AnyAct = Annotated[
-    Undo | Lease | Calibrated | Written | Ruling | Steer | Report,
+    Undo | Lease | Calibrated | Written | Skipped | Ruling | Steer | Report,
     Field(discriminator="kind"),
 ]
 _ACT: TypeAdapter[AnyAct] = TypeAdapter(AnyAct)

@@ -8,7 +8,7 @@ import pytest
 
 from harness import campaign as campaigns
 from harness.core.errors import InputError
-from harness.core.rating import Written
+from harness.core.rating import Skipped, Written
 from tests.unit.harness.campaign.conftest import START, make
 
 
@@ -77,6 +77,39 @@ def test_leases_return_and_empty_texts_are_refused(desk):
         desk.submit(written("p0", "ann", "write", 1, text=" "))
     with pytest.raises(InputError, match="no pair 'p9'"):
         desk.submit(written("p9", "ann", "write", 1, text="x"))
+
+
+def skipped(pair: str, who: str, step: str, minute: int) -> Skipped:
+    at = (START + datetime.timedelta(minutes=minute)).isoformat(timespec="milliseconds")
+    values = {"event_id": f"skip/{pair}/{who}/{minute}", "campaign": "style", "who": who, "at": at, "pair_id": pair}
+    return Skipped.model_validate(values | {"step": step})
+
+
+def test_a_skipped_text_is_others_until_it_changes(desk, lab):
+    assert desk.next("ann", START).pair.pair_id == "p0"
+    assert desk.skip(skipped("p0", "ann", "write", 1), 0)
+    assert desk.next("ann", START).pair.pair_id == "p1"
+    assert desk.next("bo", START).pair.pair_id == "p0", "the lease went with it"
+    assert desk.progress("ann").skipped == 1
+    assert desk.submit(written("p0", "bo", "write", 2, text="Zero."), 0)
+    assert not desk.skip(skipped("p0", "cy", "write", 3), 0), "it is another version by now"
+    assert desk.progress("ann").skipped == 0
+    assert desk.submit(written("p1", "ann", "write", 4, text="One."))
+    assert (desk.next("ann", START).step, desk.next("ann", START).pair.pair_id) == ("review", "p0")
+    again = campaigns.Writing(*campaigns.read(lab, "style"), campaigns.ActLog(campaigns.folder(lab, "style")))
+    assert again.progress("ann") == desk.progress("ann")
+
+
+def test_what_was_shown_before_a_text_came_back_is_too_late(desk):
+    """ann writes, bo sends it back in other words, cy writes again: ann's first ticket answers nothing any more."""
+    assert desk.submit(written("p0", "ann", "write", 1, text="Zero."), 0)
+    assert desk.submit(written("p0", "bo", "review", 2, accepted=False, text="Zero, warm.", reason="cold"), 1)
+    assert not desk.submit(written("p0", "ann", "write", 3, text="Nil."), 0)
+    task = desk.next("cy", START)
+    assert (task.text, task.reason, task.version) == ("Zero, warm.", "cold", 2)
+    assert desk.said("p0", 1).reason == "cold"
+    assert desk.said("p0", 2) is None
+    assert desk.said("p9", 0) is None
 
 
 def test_a_campaign_that_compares_has_nothing_to_write(lab):

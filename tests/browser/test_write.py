@@ -1,0 +1,140 @@
+"""Two people write and read drafts, in a real browser: `ratchet app` on one side, Debian's Chromium on the other."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from dashboards.gate import cookie_name
+from harness import campaign as campaigns
+from harness.core.paths import Lab
+from harness.people import People
+from tests.unit.dashboards.test_write import ATTACK, make_drafts
+
+WAIT_MS = 60_000
+
+
+class Served:
+    """`ratchet app` in a process of its own, on one port however often it is started; stopped by its own pid."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab, self.people, self.port = lab, People(lab), "0"
+        for name in ("ann", "bo"):
+            self.people.accept(self.people.invite(name, ["rater"]), "a sentence will do")
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "harness.cli", "app", "--lab", str(self.lab.root), "--port", self.port]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        found = re.search(r"http://[\d.]+:(\d+)", self.process.stdout.readline())
+        assert found is not None
+        self.address, self.port = found[0], found[1]
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+        self.process.communicate(timeout=60)
+
+    def enter(self, context: BrowserContext, name: str) -> Page:
+        """The writing page, for somebody who is signed in already."""
+        token = self.people._new_session(name)
+        context.add_cookies([{"name": cookie_name(self.lab), "value": token, "url": self.address}])
+        page = context.new_page()
+        page.set_default_timeout(WAIT_MS)
+        page.goto(f"{self.address}/write/letters/")
+        page.locator("#text textarea").wait_for()
+        return page
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    lab = Lab(tmp_path_factory.mktemp("writing"))
+    make_drafts(lab, 3, text=ATTACK)
+    server = Served(lab)
+    yield server
+    server.stop()
+
+
+def box(page: Page) -> str:
+    return page.locator("#text textarea").input_value()
+
+
+def note(page: Page) -> str:
+    return page.locator("#note").inner_text()
+
+
+def picture(page: Page, name: str) -> None:
+    """Where somebody wants to look at the screens."""
+    if folder := os.environ.get("RATCHET_PICTURES"):
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+def test_two_people_write_and_read_by_keyboard_and_nothing_typed_is_lost(
+    browser: Browser, context: BrowserContext, served: Served
+) -> None:
+    ann = served.enter(context, "ann")
+    expect(ann.locator("#text textarea")).to_be_focused()
+    assert ann.locator("#desk script").count() == 0
+    assert ATTACK in box(ann), "the box has the draft as it is"
+    picture(ann, "write")
+    # What is typed outlives a reload, and a server that is gone; it is never called saved meanwhile.
+    ann.locator("#text textarea").fill("A warm text.")
+    ann.reload()
+    expect(ann.locator("#text textarea")).to_have_value("A warm text.")
+    expect(ann.locator("#waiting")).to_contain_text("did not save")
+    served.stop(signal.SIGKILL)
+    ann.keyboard.type(" And a second sentence.")
+    typed = box(ann)
+    ann.keyboard.press("Control+Enter")
+    expect(ann.locator("#waiting")).to_contain_text("Not saved", timeout=WAIT_MS)
+    served.start()
+    ann.reload()
+    expect(ann.locator("#text textarea")).to_have_value(typed)
+    tab = context.new_page()
+    tab.goto(ann.url)
+    expect(tab.locator("#text textarea")).to_have_value(typed)
+    ann.locator("#text textarea").press("Control+Enter")
+    expect(ann.locator(".note.saved")).to_have_text("Saved")
+    expect(ann.locator(".count")).to_contain_text("1 saved by you")
+    assert box(ann) != typed
+    # The other tab still shows the text: another wording of it is not saved, and not lost.
+    tab.locator("#text textarea").fill("Another wording.")
+    tab.locator("#do-save").click()
+    expect(tab.locator(".note.error").first).to_contain_text("another tab")
+    assert box(tab) == "Another wording."
+    ann.locator("#do-skip").click()
+    expect(ann.locator("#note")).to_contain_text("Left to others")
+
+    phone = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, color_scheme="dark")
+    bo = served.enter(phone, "bo")
+    assert box(bo) == typed
+    expect(bo.locator("#draft ins").first).to_be_visible()
+    assert bo.evaluate("document.documentElement.scrollWidth") == 390
+    picture(bo, "read-phone-dark")
+    bo.get_by_role("button", name="Send back").tap()
+    expect(bo.locator(".note.error").first).to_contain_text("Say why")
+    bo.get_by_label("Why you send it back").fill("too short")
+    bo.get_by_role("button", name="Send back").tap()
+    expect(bo.locator(".note.saved")).to_have_text("Saved")
+    phone.close()
+
+    ann.reload()
+    ann.locator("#text textarea").wait_for()
+    while "Sent back" not in ann.locator("#draft").inner_text():
+        before = ann.locator("#ticket textarea").input_value()
+        ann.locator("#do-skip").click()
+        expect(ann.locator("#ticket textarea")).not_to_have_value(before)
+    expect(ann.locator(".sent-back")).to_contain_text("too short")
+    picture(ann, "sent-back")
+    acts = campaigns.read_acts(served.lab, "letters")
+    assert [(act.who, act.step, act.text) for act in acts if act.kind == "written"] == [
+        ("ann", "write", typed), ("bo", "review", ""),
+    ]  # fmt: skip
