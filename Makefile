@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup clients demo test test-long lint lock clean
+.PHONY: setup clients demo test test-long lint lock audit clean
 
 setup: .venv/.ready
 
@@ -30,6 +30,13 @@ test-long: clients
 
 lock: setup
 	UV=.venv/bin/uv requirements/lock.sh
+
+# Known holes in what is pinned: asks PyPI's advisory database about every line of both locks, so it needs a network.
+# --strict: a package that nobody could be asked about is a failure, not a pass.
+audit: setup
+	@for lock in cpu gpu; do echo "requirements/$$lock.txt"; sed 's/+cpu$$//' requirements/$$lock.txt > .audit-$$lock.txt; \
+	    .venv/bin/uv tool run pip-audit --strict --disable-pip --no-deps --progress-spinner off -r .audit-$$lock.txt; \
+	    status=$$?; rm -f .audit-$$lock.txt; [ $$status = 0 ] || exit $$status; done
 
 clean:
 	-.venv/bin/ratchet stop

@@ -177,7 +177,7 @@ class Screen:
         if record is None:
             return {"history": show.note("Nothing was promoted yet."), "link": _link(view)}
         found = data.verdicts(self._lab, [version.run_id for version in record.versions])
-        return {"history": show.history(record, found), "link": _link(view)}
+        return {"history": show.history(record, found), "link": _link(view, ("CSV", "history"))}
 
     def _plots(self, view: View, choices: Choices) -> Values:
         if view.plan == ALL_PLANS:

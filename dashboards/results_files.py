@@ -23,7 +23,7 @@ _drawing = threading.Lock()  # Matplotlib's settings belong to the process
 
 def table_of(lab: Lab, name: str, search: str) -> tuple[Sequence[str], Rows]:
     """Head and rows of one of the page's tables, for the view of a link's parameters. InputError for another name."""
-    known = {"leaderboard": _leaderboard, "runs": _runs, "items": _items}
+    known = {"leaderboard": _leaderboard, "runs": _runs, "items": _items, "history": _history}
     if name not in known:
         raise InputError(f"there is no table {name!r}", f"ask for one of {', '.join(known)}")
     view, choices = fit(lab, read_query(search))
@@ -56,6 +56,12 @@ def _items(lab: Lab, view: View, choices: Choices) -> tuple[Sequence[str], Rows]
             rows.append((one.item_id, one.split, one.outcome, *answers, " ".join(one.tags)))
     columns = [f"{what} of {who}" for what in ("score", "answer") for who in view.subjects[:2]]
     return ("item", "split", "outcome", *columns[:2], "prompt", *columns[2:], "tags"), rows
+
+
+def _history(lab: Lab, view: View, choices: Choices) -> tuple[Sequence[str], Rows]:
+    """Every change of every alias of the name."""
+    record = next((one for one in data.registries(lab) if one.name == view.name), None)
+    return show.MOVES_HEAD, list(show.moves(record)) if record else []
 
 
 def as_csv(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

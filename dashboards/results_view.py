@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from dashboards.results_data import Items, Leaderboard
 from dashboards.web import plain
-from harness.core.records import RegistryRecord
+from harness.core.records import RegistryRecord, Version
 from harness.error_analysis import Difference, Side
 from harness.report.cells import NONE, interval_text, not_scored, unit_text
 from harness.stats import figures
@@ -190,19 +190,18 @@ def tags(found: Items) -> str:
 # --- versions ---------------------------------------------------------------------------------------------------
 
 
+MOVES_HEAD = ("when", "alias", "what", "from", "to", "verdict", "who", "why")
+
+
 def history(record: RegistryRecord, verdicts: dict[str, list[tuple[str, str, str]]]) -> str:
     """Which version each alias served when and why, and what every report said of each version's run."""
     number = {name: f"v{version}" for name, version in record.aliases.items()}
     now = note(", ".join(f"{record.name}@{alias} serves {version}" for alias, version in number.items()) or "No alias.")
-    moves = [
-        (move.at, f"{record.name}@{move.alias}", _version(move.before), _version(move.after), move.who, move.why)
-        for move in reversed(record.history)
-    ]
     made = [
         (
             f"{record.name}@v{one.version}",
             one.run_id,
-            f"forced: {one.forced_reason}" if one.forced_reason else one.verdict or NONE,
+            at_promotion(one),
             "; ".join(f"{verdict} in {plan}" for _, plan, verdict in verdicts.get(one.run_id, [])) or NONE,
             one.created,
         )
@@ -210,9 +209,29 @@ def history(record: RegistryRecord, verdicts: dict[str, list[tuple[str, str, str
     ]
     return (
         now
-        + table(("when", "alias", "from", "to", "who", "why"), moves, "moves")
+        + table(MOVES_HEAD, moves(record), "moves")
         + table(("version", "run", "verdict at promotion", "verdicts of reports", "made"), made, "versions")
     )
+
+
+def moves(record: RegistryRecord) -> list[tuple[str, ...]]:
+    """The history of all aliases, newest first: what each change was, and the verdict of the version that it led to."""
+    known = {one.version: at_promotion(one) for one in record.versions}
+    rows: list[tuple[str, ...]] = []
+    served: set[tuple[str, int | None]] = set()
+    for move in record.history:
+        back = (move.alias, move.after) in served and (move.before or 0) > (move.after or 0)
+        what = move.kind if move.kind != "move" else "rollback" if back else "promotion"
+        served |= {(move.alias, move.before), (move.alias, move.after)}
+        verdict = known.get(move.after or 0, NONE)
+        name = f"{record.name}@{move.alias}"
+        rows.append((move.at, name, what, _version(move.before), _version(move.after), verdict, move.who, move.why))
+    return rows[::-1]
+
+
+def at_promotion(one: Version) -> str:
+    """The verdict that a version was made with, or why it needed none."""
+    return f"forced: {one.forced_reason}" if one.forced_reason else one.verdict or NONE
 
 
 def _version(number: int | None) -> str:

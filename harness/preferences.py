@@ -30,6 +30,8 @@ OUTCOMES: tuple[Outcome, ...] = ("used", "tie", "both_bad", "skip", "conflict", 
 # Fewer comparisons than this say little about agreement: at 20, a share of 0.8 is uncertain by about ±0.17.
 MIN_COMPARISONS = 20
 
+LABEL_RULE = "more than half of the raters who judged (skips aside)"
+
 SFT_LEARNING_RATE = 2e-4  # the usual one for LoRA
 SFT_TO_DPO = 20  # 2e-4 for SFT and 1e-5 for DPO on LoRA are the usual starts; the ratio carries over to other bases
 TAKEN_OVER = ("per_device_train_batch_size", "gradient_accumulation_steps", "max_length")
@@ -48,12 +50,13 @@ class Settings:
 class Content:
     """One prompt with two answers, and each rater's view of it, however many pairs and campaigns showed it.
 
-    Views name the answers of `pair`: the first pair with this content.
+    Views name the answers of `pair`: the first pair with this content. `assignments` has, by rater, the vote itself.
     """
 
     pair: Pair
     campaign: str
     views: dict[str, View]
+    assignments: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def count(self, view: View) -> int:
         return sum(seen == view for seen in self.views.values())
@@ -112,13 +115,14 @@ def from_votes(rated: Mapping[str, tuple[Sequence[Pair], Iterable[Vote]]], noise
     """Preferences of one or more campaigns: campaign -> (its pairs, its votes).
 
     Each row is {"prompt": turns, "chosen": [turn], "rejected": [turn]} with its lineage: `campaign`, `pair_id`,
-    `votes` (raters by view), `raters` (names) and `cluster`. Pairs with the same prompt and the same two answers
+    `votes` (raters by view), `cluster`, `raters` and
+    beside them `views` and `assignments` (which votes), `label_rule`. Pairs with the same prompt and the same two answers
     become one, with one voice per rater. `counts` has every outcome and adds up to the distinct pairs.
     `noise` is what gold pairs and repeats say of these votes' error (harness.ratings). Without such a fit
     `label_smoothing` comes from agreement alone, which takes real ambiguity for error.
     Raises InputError for a vote on a pair that its campaign does not have.
     """
-    contents = _contents(rated)
+    contents = contents_of(rated)
     counts: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
     counts.update(content.outcome for content in contents)
     total = sum(len(pairs) for pairs, _ in rated.values())
@@ -143,19 +147,21 @@ def _fitted(used: Sequence[Content], noise: Noise) -> float | None:
     return round(label_error(noise.error, noise.clarity, [(won, lost) for won, lost in tallies]), 3)
 
 
-def _contents(rated: Mapping[str, tuple[Sequence[Pair], Iterable[Vote]]]) -> list[Content]:
+def contents_of(rated: Mapping[str, tuple[Sequence[Pair], Iterable[Vote]]]) -> list[Content]:
+    """Every distinct prompt with its two answers, and who said what of it. Raises as `from_votes`."""
     contents: dict[str, Content] = {}
     for campaign, (pairs, votes) in rated.items():
         by_id = {pair.pair_id: pair for pair in pairs}
         keys = {pair_id: sha256_of([p.prompt, sorted((p.a.text, p.b.text))]) for pair_id, p in by_id.items()}
         for pair_id, pair in by_id.items():
-            contents.setdefault(keys[pair_id], Content(pair, campaign, {}))
+            contents.setdefault(keys[pair_id], Content(pair, campaign, {}, {}))
         for vote in votes:
             if vote.pair_id not in by_id:
                 raise InputError(f"a vote of {vote.rater!r} is on {vote.pair_id!r}, which {campaign!r} does not have")
             content = contents[keys[vote.pair_id]]
             turned = by_id[vote.pair_id].a.text != content.pair.a.text
             content.views.setdefault(vote.rater, _view(vote, turned))
+            content.assignments.setdefault(vote.rater, vote.assignment)
     return list(contents.values())
 
 
@@ -177,7 +183,8 @@ def _row(content: Content) -> dict[str, Any]:
         "campaign": content.campaign,
         "pair_id": pair.pair_id,
         "cluster": pair.cluster,
-        "raters": sorted(content.views),
+        **lineage_of(content),
+        "views": [_as_row(content.views[rater], winner) for rater in sorted(content.views)],
         "votes": {
             "chosen": content.count("a" if winner == "a" else "b"),
             "rejected": content.count("b" if winner == "a" else "a"),
@@ -186,6 +193,21 @@ def _row(content: Content) -> dict[str, Any]:
             "skip": content.count("skip"),
         },
     }
+
+
+def lineage_of(content: Content) -> dict[str, Any]:
+    """Whose votes a row rests on, which votes they are (in the same order), and how they became its label."""
+    raters = sorted(content.views)
+    return {
+        "raters": raters,
+        "assignments": [content.assignments[rater] for rater in raters],
+        "label_rule": LABEL_RULE,
+    }
+
+
+def _as_row(view: View, winner: str | None) -> str:
+    """A rater's view in the words of a row."""
+    return ("chosen" if view == winner else "rejected") if view in ("a", "b") else view
 
 
 def measure_agreement(contents: Iterable[Content]) -> Agreement:

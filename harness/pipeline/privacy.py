@@ -227,9 +227,16 @@ def _without_links(path: Path, names: Mapping[str, str]) -> int:
 def _in_lineage(path: Path, plan: Names) -> None:
     """The store's own copy of who was heard in a data file: it joins votes by name, so it follows."""
     rows = read_json(path)
-    found = [row | {"rater": plan.get(row["campaign"], {}).get(row["rater"], row["rater"])} for row in rows]
+    found = [_heard_under(row, plan.get(row["campaign"], {})) for row in rows]
     if found != rows:
         write_atomic(path, (json.dumps(found, indent=2) + "\n").encode())
+
+
+def _heard_under(row: Event, names: Mapping[str, str]) -> Event:
+    found = _renamed(row, names, ("rater",))
+    if found != row and row.get("assignment"):
+        found["assignment"] = "/".join(names.get(part, part) for part in str(row["assignment"]).split("/"))
+    return found
 
 
 def _elsewhere(lab: Lab, name: str) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from harness.core.errors import StoreError
+from harness.store.lineage_schema import LINEAGE
 from harness.store.rating_schema import RATING
 
 # Keeps the file readable by the duckdb 1.5 command line.
@@ -244,7 +245,7 @@ COMMENT ON VIEW usage IS 'requests and tokens per day, key and model';
 """
 
 # Only ever added to: the number of a migration is its place, counted from 1.
-MIGRATIONS = (TABLES, VIEWS, RICHER, RATING, WEIGHTS, TRAFFIC)
+MIGRATIONS = (TABLES, VIEWS, RICHER, RATING, WEIGHTS, TRAFFIC, LINEAGE)
 
 
 def open_build(path: Path) -> duckdb.DuckDBPyConnection:

@@ -17,6 +17,7 @@ from dashboards.results_files import as_csv
 from dashboards.view import ALL_PLANS, View, fit, read_query
 from harness.core.errors import InputError
 from harness.core.paths import Lab
+from harness.core.records import AliasMove, RegistryRecord, Version
 from harness.pipeline.failures import add_tag
 
 
@@ -95,6 +96,27 @@ def test_an_empty_lab_says_what_to_do(tmp_path: Path) -> None:
         fit(Lab(tmp_path), View())
 
 
+def test_the_history_of_an_alias_says_what_each_change_was_and_its_verdict() -> None:
+    """Made v1 (SHIP), v2 (forced), back to v1, then a weight: newest first."""
+    same = {"run_id": RUN, "adapter_sha256": "a", "base_sha256": "b", "base_path": "b", "plan_id": PLAN, "created": "t"}
+    versions = [
+        Version(version=1, verdict="SHIP", **same), Version(version=2, verdict=None, forced_reason="demo", **same)
+    ]  # fmt: skip
+    steps = [(None, 1, "move"), (1, 2, "move"), (2, 1, "move"), (1, 1, "weights")]
+    history = [
+        AliasMove(seq=n, alias="prod", before=old, after=new, who="ann", why=f"why {n}", at=f"t{n}", kind=kind)
+        for n, (old, new, kind) in enumerate(steps)
+    ]
+    record = RegistryRecord(name="demo", seq=4, versions=versions, aliases={"prod": 1}, history=history)
+    rows = results_view.moves(record)
+    assert [(row[2], row[4], row[5]) for row in rows] == [
+        ("weights", "v1", "SHIP"), ("rollback", "v1", "SHIP"), ("promotion", "v2", "forced: demo"),
+        ("promotion", "v1", "SHIP"),
+    ]  # fmt: skip
+    assert rows[0][6:] == ("ann", "why 3")
+    assert "rollback" in results_view.history(record, {})
+
+
 # --- text of others ---------------------------------------------------------------------------------------------
 
 
@@ -130,7 +152,7 @@ def client(served: tuple[FastAPI, Links]) -> TestClient:
     return client
 
 
-FILES = [f"/table/{name}.csv" for name in ("leaderboard", "runs", "items")] + [
+FILES = [f"/table/{name}.csv" for name in ("leaderboard", "runs", "items", "history")] + [
     f"/plot/forest.svg?plan={PLAN}", f"/plot/means.png?plan={PLAN}", f"/plot/curves.svg?runs={RUN}",
 ]  # fmt: skip
 
@@ -144,7 +166,7 @@ def test_nothing_is_open_without_a_viewers_cookie(served: tuple[FastAPI, Links],
 def test_files_come_behind_the_link(client: TestClient, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 200
-    assert len(answer.content) > 100
+    assert len(answer.content) > (40 if "history" in path else 100)
     assert SEALED.encode() not in answer.content
 
 

@@ -60,6 +60,9 @@ def test_a_row_holds_what_trl_reads_and_where_it_came_from() -> None:
             "pair_id": "p1",
             "cluster": "c1",
             "raters": ["ann", "bo", "cy"],
+            "assignments": ["style/p1/ann", "style/p1/bo", "style/p1/cy"],
+            "label_rule": preferences.LABEL_RULE,
+            "views": ["chosen", "tie", "chosen"],
             "votes": {"chosen": 2, "rejected": 0, "tie": 1, "both_bad": 0, "skip": 0},
         }
     ]

@@ -171,6 +171,7 @@ def add_rest(lab: Lab) -> None:
 def preference_data(folder: Path) -> DataRef:
     path = folder / "pairs.jsonl"
     row = {"prompt": "a", "chosen": "b", "rejected": "c", "campaign": "round1", "pair_id": "pair-0", "raters": ["ann"]}
+    row["assignments"] = ["round1/pair-0/ann"]
     path.write_text(json.dumps(row) + "\n")
     return DataRef(path=str(path), sha256=file_sha256(path), rows=1, format="preference")
 
