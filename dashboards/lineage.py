@@ -16,6 +16,7 @@ from dashboards.results_view import note, table
 from dashboards.web import complain, css, plain, theme
 from harness.core.errors import RatchetError
 from harness.core.paths import Lab
+from harness.people import Refused
 from harness.pipeline.lineage import Lineage, lineage, runs_with_votes
 
 MOST_ROWS = 200  # of votes and of touched items on the page; the command and SQL have all
@@ -50,6 +51,8 @@ class Screen:
                 return gr.skip(), note("No run yet: `ratchet run` makes one.")
             choices = [(f"{name} · {count} votes", name) for name, count in offered]
             return gr.Dropdown(choices=choices, value=run), shown(lineage(self._lab, run))
+        except Refused:
+            return gr.skip(), note("Sign in as somebody whom this page is for.", "error")
         except RatchetError as error:
             complain(error)
             return gr.skip(), note(error.one_line(), "error")
@@ -76,7 +79,9 @@ def build(lab: Lab, door: Door) -> gr.Blocks:
 def shown(found: Lineage) -> str:
     """The answer first, then every step of the way."""
     tone = "error" if found.overlap else "calm"
-    link = f"<p class='links'><a class='here' href='?{plain(urlencode({'run': found.run_id}))}'>Link to this view</a></p>"
+    link = (
+        f"<p class='links'><a class='here' href='?{plain(urlencode({'run': found.run_id}))}'>Link to this view</a></p>"
+    )
     return "".join([f"<div id='answer' role='status'>{note(found.answer(), tone)}</div>", _chain(found), link,
                     *_parts(found)])  # fmt: skip
 
@@ -123,7 +128,7 @@ def _parts(found: Lineage) -> list[str]:
               [(one["at"], f"{one['name']}@{one['alias']}", f"v{one['version']}", one["who"], one["why"])
                for one in found.aliases], "moves"),
         _part("Votes", ("campaign", "pair", "rater", "preferred", "when", "taken back"),
-              [(one["campaign"], one["pair_id"], one["rater"], one["preferred_subject"], one["at"],
+              [(one["campaign"], one["pair_id"], one["rater"], one["preferred"], one["at"],
                 "yes" if one["undone"] else "") for one in votes], "votes", len(found.votes)),
     ]  # fmt: skip
 

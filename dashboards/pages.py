@@ -11,7 +11,7 @@ from typing import Any
 import fastapi
 import gradio as gr
 
-from dashboards import rate, results, results_app, write
+from dashboards import lineage, rate, results, results_app, write
 from dashboards.desk import Desk
 from dashboards.doors import Door
 from dashboards.write_desk import WriteDesk
@@ -88,8 +88,15 @@ def _results(lab: Lab, door: Door, name: str) -> Built:
     return Built(results.build(lab, door), results.look(), results_app.files(lab, door.ask))
 
 
+def _lineage(lab: Lab, door: Door, name: str) -> Built:
+    return Built(lineage.build(lab, door), lineage.look())
+
+
 PAGES: tuple[Page, ...] = (
     Page("/rate", "Rate answers", ("rater",), _rate, "Two answers, side by side: which is better?", open_campaigns),
     Page("/write", "Write answers", ("rater",), _write, "Correct a draft, or read somebody's text.", open_drafts),
     Page("/results", "Results", ("lead", "engineer"), _results, "Leaderboard, runs, items, versions, plots."),
+    Page(
+        "/lineage", "Lineage", ("lead", "engineer"), _lineage, "Which votes shaped an adapter; did they touch its gate?"
+    ),
 )

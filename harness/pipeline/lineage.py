@@ -155,7 +155,10 @@ def _touches(votes: list[dict[str, Any]], items: list[dict[str, Any]]) -> list[T
             key = (touch["metric"], touch["item_id"], one["campaign"], one["pair_id"])
             found.setdefault(key, Touch(touch["metric"], touch["item_id"], touch["how"], *key[2:]))
     pairs = list({(one["campaign"], one["pair_id"]): one for one in votes if one["asked"]}.values())
-    wanted = [Item(one["metric"], one["item_id"], "release", one["prompt"] or "", cluster=one["cluster"] or "") for one in items]
+    wanted = [
+        Item(one["metric"], one["item_id"], "release", one["prompt"] or "", cluster=one["cluster"] or "")
+        for one in items
+    ]
     if pairs and wanted:
         rows = (Row("votes", place, one["asked"]) for place, one in enumerate(pairs))
         for match in find(wanted, rows):
