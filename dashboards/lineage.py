@@ -52,7 +52,7 @@ class Screen:
             choices = [(f"{name} · {count} votes", name) for name, count in offered]
             return gr.Dropdown(choices=choices, value=run), shown(lineage(self._lab, run))
         except Refused:
-            return gr.skip(), note("Sign in as somebody whom this page is for.", "error")
+            return gr.skip(), note("This page is not for you: sign in as a lead or an engineer.", "error")
         except RatchetError as error:
             complain(error)
             return gr.skip(), note(error.one_line(), "error")

@@ -116,7 +116,8 @@ def from_votes(rated: Mapping[str, tuple[Sequence[Pair], Iterable[Vote]]], noise
 
     Each row is {"prompt": turns, "chosen": [turn], "rejected": [turn]} with its lineage: `campaign`, `pair_id`,
     `votes` (raters by view), `cluster`, `raters` and beside them `views` and `assignments` (which votes), `label_rule`.
-    Pairs with the same prompt and the same two answers become one, with one voice per rater. `counts` has every outcome and adds up to the distinct pairs.
+    Pairs with the same prompt and the same two answers become one, with one voice per rater. `counts` has
+    every outcome and adds up to the distinct pairs.
     `noise` is what gold pairs and repeats say of these votes' error (harness.ratings). Without such a fit
     `label_smoothing` comes from agreement alone, which takes real ambiguity for error.
     Raises InputError for a vote on a pair that its campaign does not have.
