@@ -29,9 +29,12 @@ class KindChoice(str, Enum):
     write = "write"
 
 
-class WrittenForm(str, Enum):
-    sft = "sft"
-    pairs = "pairs"
+class ExportedForm(str, Enum):
+    csv = "csv"
+    jsonl = "jsonl"
+    trl_preference = "trl-preference"
+    trl_kto = "trl-kto"
+    trl_sft = "trl-sft"
 
 
 CampaignArgument = Annotated[str, typer.Argument(help="A campaign's name.")]
@@ -205,16 +208,22 @@ def campaign_add_gold(
 @campaign_group.command("export")
 def campaign_export(
     campaign: CampaignArgument,
-    out: Annotated[Path, typer.Argument(help="A new .jsonl file.", show_default=False)],
-    form: Annotated[WrittenForm, typer.Option("--as", help="sft rows, or edited over draft.")],
+    form: Annotated[ExportedForm, typer.Option("--as", help="Votes as a table, or what TRL trains on.")],
+    out: Annotated[Path, typer.Option("--out", help="A new file; a data card comes beside what trains.")],
+    allow_pii: Annotated[bool, typer.Option("--allow-pii", help="Even with e-mail, phone, card, key in it.")] = False,
     lab: LabOption = DEFAULT_LAB,
     format: FormatOption = Format.text,
 ) -> None:
-    """What a campaign of kind write made, as training data: only texts that a second person accepted."""
-    from harness.pipeline import steering
+    """A campaign as a file: votes as CSV or JSONL, or training data with lineage columns and a data card."""
+    from harness.pipeline import exporting
 
-    made = steering.export(Lab(lab), campaign, form.value, out)
-    print_json(asdict(made)) if format is Format.json else print(f"wrote {made.path}: {made.rows} rows")
+    made = exporting.export(Lab(lab), campaign, form.value, out, who(), allow_pii)
+    if format is Format.json:
+        print_json(asdict(made))
+        return
+    print(f"wrote {made.path}: {made.rows} rows; pairs without a row: {_counts(made.left_out)}")
+    if made.card:
+        print(f"data card: {made.card}")
 
 
 @data_group.command("rewrite")

@@ -28,12 +28,13 @@ def campaign_board(lab: Lab, campaign: str) -> CampaignBoard:
     votes = list(log.votes().values())
     steers = [act.what for act in campaigns.read_acts(lab, campaign) if act.kind == "steer"]
     blind = [what for what in steers if what in ("close", "reopen")][-1:] != ["close"]
-    names = _hidden(record) if blind else None
+    names = blind_names(record) if blind else None
     found = ratings.board(pairs, votes, names, record.seed)
     return CampaignBoard(campaign=campaign, blind=blind, board=found)
 
 
-def _hidden(record: CampaignRecord) -> dict[str, str]:
+def blind_names(record: CampaignRecord) -> dict[str, str]:
+    """Subject -> what it is called while the campaign is open."""
     labels = [subject.label for subject in record.subjects]
     order = sorted(labels, key=lambda label: draw(record.seed, record.campaign, "names", label))
     return {label: f"subject {number}" for number, label in enumerate(order, 1)}

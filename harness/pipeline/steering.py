@@ -1,28 +1,21 @@
-"""What a lead does with a campaign by command: look at it, close and re-open it, pause a rater, add gold, export."""
+"""What a lead does with a campaign by command: look at it, close and re-open it, pause a rater, add gold."""
 
 from __future__ import annotations
 
 import datetime
 import secrets
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from harness import campaign as campaigns
 from harness.core.errors import InputError
-from harness.core.paths import Lab, write_atomic
+from harness.core.paths import Lab
 from harness.core.rating import Steer
-from harness.pipeline.campaigns import as_lines, extra_pairs
+from harness.pipeline.campaigns import extra_pairs
 from harness.pipeline.questions import Question, as_asked
 
 Steering = Literal["pause", "resume", "reopen_pair", "close", "reopen"]
-
-
-@dataclass(frozen=True)
-class Exported:
-    path: Path
-    rows: int
 
 
 def show(lab: Lab, campaign: str, question: Question) -> dict[str, Any]:
@@ -95,24 +88,3 @@ def add_gold(lab: Lab, campaign: str, path: Path) -> int:
     found = {pair.pair_id: pair for pair in extra_pairs(path, "gold") if pair.pair_id not in known}
     campaigns.write_extra(place, list(found.values()))
     return len(found)
-
-
-def export(lab: Lab, campaign: str, form: Literal["sft", "pairs"], out: Path) -> Exported:
-    """Write what a campaign of drafts made: SFT rows, or edited over draft. InputError where nothing may be trained on
-    it, nothing is accepted yet, or `out` exists."""
-    record, pairs = campaigns.read(lab, campaign)
-    if record.kind != "write":
-        raise InputError(
-            f"campaign {campaign!r} compares answers", f"make a round of its votes: ratchet next {record.name}"
-        )
-    if record.purpose == "judge":
-        raise InputError(f"campaign {campaign!r} is for judging, for good: nothing of it is trained on")
-    if out.exists():
-        raise InputError(f"{out} exists", "choose another file: what was trained on must not change")
-    made = campaigns.sft_rows if form == "sft" else campaigns.preference_rows
-    rows = made(record, pairs, campaigns.read_acts(lab, campaign))
-    if not rows:
-        raise InputError(f"campaign {campaign!r}: no text that a second person accepted makes a row of {form}",
-                         "write and review some first")  # fmt: skip
-    write_atomic(out, as_lines(rows))
-    return Exported(out, len(rows))

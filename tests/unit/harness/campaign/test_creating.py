@@ -258,11 +258,11 @@ def test_drafts_become_sft_rows_and_edited_over_draft(desk, pool, subjects):
     count = len(OURS["train"])
     assert (made["kind"], made["pairs"]) == ("write", count)
     assert "no text that a second person accepted" in desk.ratchet(
-        "campaign", "export", "style", "sft.jsonl", "--as", "sft"
+        "campaign", "export", "style", "--out", "sft.jsonl", "--as", "trl-sft"
     ).error  # fmt: skip
     write_all(desk, "style")
-    assert desk.ratchet("campaign", "export", "style", "sft.jsonl", "--as", "sft").code == 0
-    assert desk.ratchet("campaign", "export", "style", "dpo.jsonl", "--as", "pairs").code == 0
+    assert desk.ratchet("campaign", "export", "style", "--out", "sft.jsonl", "--as", "trl-sft").code == 0
+    assert desk.ratchet("campaign", "export", "style", "--out", "dpo.jsonl", "--as", "trl-preference").code == 0
     sft, dpo = (
         [json.loads(line) for line in (desk.root / name).read_text().splitlines()]
         for name in ("sft.jsonl", "dpo.jsonl")
@@ -272,7 +272,10 @@ def test_drafts_become_sft_rows_and_edited_over_draft(desk, pool, subjects):
     assert {(row["writer"], row["reviewer"], row["campaign"]) for row in sft} == {("ann", "bo", "style")}
     shown = json.loads(desk.ratchet("campaign", "show", "style", "--format", "json").out)
     assert (shown["accepted"], shown["to_write"], shown["to_review"]) == (count - 1, 1, 0)
-    again = desk.ratchet("campaign", "export", "style", "sft.jsonl", "--as", "sft")
+    again = desk.ratchet("campaign", "export", "style", "--out", "sft.jsonl", "--as", "trl-sft")
     assert "exists" in again.error
     create(desk, subjects[0], "--kind", "write", "--purpose", "judge", name="judged")
-    assert "nothing of it is trained on" in desk.ratchet("campaign", "export", "judged", "x.jsonl", "--as", "sft").error
+    assert (
+        "nothing of it is trained on"
+        in desk.ratchet("campaign", "export", "judged", "--out", "x.jsonl", "--as", "trl-sft").error
+    )

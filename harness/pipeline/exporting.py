@@ -1,0 +1,222 @@
+"""A campaign as a file: its votes as a table, or what TRL trains on, with lineage columns and a data card beside it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from harness import audit, pii, preferences, ratings
+from harness import campaign as campaigns
+from harness.core.errors import InputError
+from harness.core.fingerprint import sha256_of
+from harness.core.paths import Lab, write_atomic
+from harness.core.rating import CampaignRecord, Pair, Vote
+from harness.core.records import now
+from harness.pipeline.board import blind_names, campaign_board
+from harness.pipeline.campaigns import as_lines
+
+Form = Literal["csv", "jsonl", "trl-preference", "trl-kto", "trl-sft"]
+Row = dict[str, Any]
+TEXTS = ("prompt", "a", "b", "chosen", "rejected", "completion", "reason", "tags", "edit_text")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute when it opens a file
+COLUMNS = (
+    "campaign", "pair_id", "item_id", "cluster", "prompt", "a", "b", "a_subject", "b_subject", "role", "rater",
+    "preferred", "left", "at", "shown_at", "seconds", "reason", "tags", "edit_side", "edit_text", "assignment", "take",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Exported:
+    """`left_out`: pairs that make no row, by reason. `card`: the data card, of files to train on."""
+
+    path: Path
+    rows: int
+    left_out: dict[str, int]
+    card: Path | None = None
+
+
+def export(lab: Lab, campaign: str, form: Form, out: Path, who: str, allow_pii: bool = False) -> Exported:
+    """Write one campaign as `form`. Subjects keep their blind names until it is closed.
+
+    InputError where `out` exists, nothing makes a row, the campaign is for judging and the form for training, or
+    personal data stands in a row, unless `allow_pii`.
+    """
+    record, pairs = campaigns.read_whole(lab, campaign)
+    card = out.with_name(f"{out.stem}.card.md") if form.startswith("trl-") else None
+    for path in (out, card):
+        if path is not None and path.exists():
+            raise InputError(f"{path} exists", "choose another file: what was trained on must not change")
+    if card and record.purpose == "judge":
+        raise InputError(f"campaign {campaign!r} is for judging, for good: nothing of it is trained on")
+    made = _Made(lab, record, pairs)
+    rows, left_out = made.drafts(form) if record.kind == "write" else made.votes(form)
+    if not rows:
+        why = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in left_out.items() if count)
+        raise InputError(f"campaign {campaign!r}: nothing in it makes a row of {form} ({why or 'nobody did anything'})",
+                         "rate, or write and review, some first")  # fmt: skip
+    found = pii.scan([{key: row[key] for key in TEXTS if key in row} for row in rows])
+    pii.refuse(found, str(out), allow_pii)
+    data = as_csv(rows).encode() if form == "csv" else as_lines(rows)
+    audit.note(lab, who, "exported", str(out), {"rows": len(rows)})
+    write_atomic(out, data)
+    if card:
+        write_atomic(card, made.card(out.name, form, rows, left_out, found).encode())
+    return Exported(out, len(rows), left_out, card)
+
+
+class _Made:
+    """What one campaign makes."""
+
+    def __init__(self, lab: Lab, record: CampaignRecord, pairs: list[Pair]) -> None:
+        self._lab, self._record, self._pairs = lab, record, pairs
+        self._main = [pair for pair in pairs if pair.role == "main"]
+        log = campaigns.VoteLog(campaigns.folder(lab, record.campaign))
+        self._votes = list(log.votes().values())
+        log.close()
+
+    def drafts(self, form: Form) -> tuple[list[Row], dict[str, int]]:
+        acts = campaigns.read_acts(self._lab, self._record.campaign)
+        if form == "trl-sft":
+            rows = campaigns.sft_rows(self._record, self._main, acts)
+        elif form == "trl-preference":
+            rows = campaigns.preference_rows(self._record, self._main, acts)
+        else:
+            raise InputError(f"campaign {self._record.campaign!r} has drafts, not votes", "use trl-sft, trl-preference")
+        rows = [row | {"label_rule": "written by one, accepted by another"} for row in rows]
+        return rows, {"no text that a second person accepted": len(self._main) - len(rows)}
+
+    def votes(self, form: Form) -> tuple[list[Row], dict[str, int]]:
+        if form in ("csv", "jsonl"):
+            return list(self._table()), {}
+        mine = {pair.pair_id for pair in self._main}
+        rated = {self._record.campaign: (self._main, [vote for vote in self._votes if vote.pair_id in mine])}
+        if form == "trl-preference":
+            found = preferences.from_votes(rated)
+            return found.rows, {name: count for name, count in found.counts.items() if name != "used" and count}
+        counts: Counter[str] = Counter()
+        rows: list[Row] = []
+        for content in preferences.contents_of(rated):
+            own = _kto(content) if form == "trl-kto" else _sft(content)
+            rows += own
+            counts[content.outcome] += not own
+        return rows, dict(+counts)
+
+    def _table(self) -> Iterator[Row]:
+        """A row a vote, and one without a vote for every pair that nobody judged."""
+        names = self._names()
+        by_pair: dict[str, list[Vote]] = {}
+        for vote in self._votes:
+            by_pair.setdefault(vote.pair_id, []).append(vote)
+        for pair in self._pairs:
+            shown = {
+                "campaign": self._record.campaign, "pair_id": pair.pair_id, "item_id": pair.item_id,
+                "cluster": pair.cluster, "prompt": pair.prompt, "a": pair.a.text, "b": pair.b.text,
+                "a_subject": names.get(pair.a.subject, pair.a.subject),
+                "b_subject": names.get(pair.b.subject, pair.b.subject), "role": pair.role,
+            }  # fmt: skip
+            empty: Row = dict.fromkeys(COLUMNS)
+            for row in [_vote_row(vote) for vote in by_pair.get(pair.pair_id, [])] or [{}]:
+                yield empty | shown | row
+
+    def _names(self) -> dict[str, str]:
+        """What to call the subjects: as the board does."""
+        if not campaign_board(self._lab, self._record.campaign).blind:
+            return {}
+        return blind_names(self._record)
+
+    def card(self, name: str, form: Form, rows: list[Row], left_out: dict[str, int], found: dict[str, int]) -> str:
+        """Where a file's rows come from, in Markdown."""
+        record = self._record
+        lines = [
+            f"# {name}", "", f"{len(rows)} rows of {form}, from campaign `{record.campaign}` for `{record.name}`.", "",
+            f"- made: {now()}, from votes and texts on disk by then",
+            f"- prompts: `{Path(record.pool.path).name}` ({record.pool.rows}, sha256 {record.pool.sha256[:12]}…)",
+            f"- campaign made: {record.created}; kind {record.kind}; purpose {record.purpose or 'not asked'}",
+            f"- label: {rows[0].get('label_rule', 'not said')}",
+            f"- pairs: {record.pairs}; without a row: "
+            + (", ".join(f"{count} {why.replace('_', ' ')}" for why, count in left_out.items() if count) or "none"),
+            "- licence: not known here; look at the prompts and at the models that answered",
+            f"- looked for personal data by form: {pii.said(found)}",
+        ]  # fmt: skip
+        if record.kind == "compare":
+            lines += self._worth()
+        lines += [
+            "", "Lineage columns: `campaign`, `pair_id`, `cluster`; `raters` are pseudonyms, and `assignments`, in the",
+            "same order, their votes. `ratchet lineage RUN` finds an adapter's votes by them.", "",
+            f"sha256 of the rows: {sha256_of(rows)}", "",
+        ]  # fmt: skip
+        return "\n".join(lines)
+
+    def _worth(self) -> list[str]:
+        ballots = ratings.tabulate(self._pairs, self._votes)
+        noise, board = ratings.fit_noise(ballots), campaign_board(self._lab, self._record.campaign).board
+        alpha = board.alpha
+        said = alpha.note if alpha.alpha is None else f"{alpha.alpha:.2f}"
+        if alpha.low is not None and alpha.high is not None:
+            said += f" ({alpha.low:.2f} to {alpha.high:.2f})"
+        error = noise.refused if noise.error is None else f"{noise.error:.1%} of votes are not what their rater meant"
+        return [
+            f"- votes: {board.votes} by {len({vote.rater for vote in self._votes})} raters",
+            f"- agreement (Krippendorff's alpha): {said}",
+            f"- noise: {error}",
+        ]
+
+
+def _vote_row(vote: Vote) -> Row:
+    row: Row = vote.model_dump(include={"rater", "left", "at", "shown_at", "seconds", "reason", "tags", "take"})
+    edit = {"edit_side": vote.edit.side, "edit_text": vote.edit.text} if vote.edit else {}
+    return row | edit | {"preferred": vote.view, "assignment": vote.assignment}
+
+
+def _row(content: preferences.Content, side: str) -> Row:
+    pair = content.pair
+    text = (pair.a if side == "a" else pair.b).text
+    return {
+        "prompt": pair.prompt,
+        "completion": [{"role": "assistant", "content": text}],
+        "campaign": content.campaign,
+        "pair_id": pair.pair_id,
+        "cluster": pair.cluster,
+        **preferences.lineage_of(content),
+    }
+
+
+def _kto(content: preferences.Content) -> list[Row]:
+    """Both answers with whether they were wanted: the winner's side, or neither where most found both bad."""
+    if content.outcome not in ("used", "both_bad"):
+        return []
+    return [_row(content, side) | {"label": content.winner == side} for side in ("a", "b")]
+
+
+def _sft(content: preferences.Content) -> list[Row]:
+    return [_row(content, content.winner)] if content.winner else []
+
+
+# --- CSV that spreadsheets open and that comes back as it was -----------------------------------------------------
+
+
+def as_csv(rows: list[Row]) -> str:
+    """Lists as JSON; text that a spreadsheet would take for a formula gets an apostrophe, which `from_cell` takes off."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(COLUMNS)
+    writer.writerows([[_cell(row[name]) for name in COLUMNS] for row in rows])
+    return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if value is None or isinstance(value, int | float):
+        return value
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
+
+
+def from_cell(text: str) -> str:
+    """A cell's text without the apostrophe of `as_csv`."""
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(FORMULA) else text
