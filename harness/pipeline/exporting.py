@@ -202,7 +202,7 @@ def _sft(content: preferences.Content) -> list[Row]:
 
 
 def as_csv(rows: list[Row]) -> str:
-    """Lists as JSON; text that a spreadsheet would take for a formula gets an apostrophe, which `from_cell` takes off."""
+    """Lists as JSON. Text that a spreadsheet would compute gets an apostrophe, which `from_cell` takes off."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(COLUMNS)
