@@ -13,6 +13,7 @@ from typing import Any
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import escapeHtml
 from markdown_it.token import Token
+from markdown_it.utils import OptionsDict
 
 from dashboards.web import no_templates, plain
 
@@ -26,15 +27,19 @@ DEEPEST = 20  # levels of nesting; what lies deeper would be left out, so such a
 FIRST_HEADING = 4  # a heading in an answer stands below those of the page
 
 
-def as_html(text: str) -> str:
-    """`text` as HTML for gr.HTML: a `div class="md"`, or the plain text where it is too long or too deeply nested."""
+def as_html(text: str, wrapped: bool = False) -> str:
+    """`text` as HTML for gr.HTML: a `div class="md"`, or the plain text where it is too long or too deeply nested.
+
+    A line ends where it does in `text`, as chats show it; not so in a file whose paragraphs are `wrapped`.
+    """
     text = text.strip("\n")
     if len(text) > LONGEST:
         return as_written(text)
     tokens = _PARSER.parse(text)
     if any(token.level >= DEEPEST - 1 for token in tokens):
         return as_written(text)
-    return f'<div class="md">{no_templates(_PARSER.renderer.render(tokens, _PARSER.options, {}))}</div>'
+    options = OptionsDict({**_PARSER.options, "breaks": not wrapped})
+    return f'<div class="md">{no_templates(_PARSER.renderer.render(tokens, options, {}))}</div>'
 
 
 def as_written(text: str) -> str:
@@ -43,7 +48,7 @@ def as_written(text: str) -> str:
 
 
 def _parser() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": DEEPEST})
+    parser = MarkdownIt("commonmark", {"html": False, "xhtmlOut": False, "maxNesting": DEEPEST})
     parser.enable(["table", "strikethrough"]).disable(["html_block", "html_inline", "reference", "autolink"])
     for kind, rule in _RULES.items():
         parser.add_render_rule(kind, rule)

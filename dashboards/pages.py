@@ -71,7 +71,7 @@ def _steers(place: Path) -> Iterator[Steer]:
 
 def _rate(lab: Lab, door: Door, campaign: str) -> Built:
     desk = Desk(lab, campaign)
-    return Built(rate.build(desk, door), rate.look(), close=desk.close)
+    return Built(rate.build(desk, door, home="/"), rate.look(), close=desk.close)
 
 
 def open_drafts(lab: Lab) -> list[str]:

@@ -1,76 +1,80 @@
-"""The rating page: one pair a screen, two blind answers side by side, five choices.
+"""The rating page: one pair a screen, two blind answers side by side, by keyboard, mouse or thumb.
 
-Answers come from models and are shown as they are: escaped, never as HTML or Markdown, so nothing in them runs, loads
-or changes how the page looks. Every handler asks who is there itself; no state is kept in the page but its ticket.
+Every handler asks who is there itself; no state is kept in the page but its ticket. What goes with a choice (tags, a
+better answer, a reason to skip) is collected by rate.js and sent with it. What the page shows is made in rate_view.py.
 """
 
 from __future__ import annotations
 
-import re
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
-from dashboards.desk import Desk, Note, Screen
+from dashboards import rate_view as view
+from dashboards.desk import Desk
 from dashboards.doors import Guests
-from dashboards.web import STATIC, css, plain, theme
+from dashboards.screen import Note, Screen
+from dashboards.texts import I18N, Texts, texts_for
+from dashboards.web import STATIC, complain, css, theme
 from harness.core.errors import RatchetError
 from harness.core.rating import Choice
 
-# In focus order. The key of each is in rate.js.
-BUTTONS: tuple[tuple[Choice, str], ...] = (
-    ("left", "Left is better"),
-    ("tie", "Tie"),
-    ("both_bad", "Both bad"),
-    ("right", "Right is better"),
-    ("skip", "Skip"),
-)
-
-OUTPUTS_BELOW_NOTE = 7
-LONG_ANSWER = 400  # characters; where one is longer both are set smaller, to be compared with less scrolling
-
-_ICON = re.compile(r"(\{[^{}\n]{1,40}\})")
+# In focus order, which is the order on the screen. The keys are in rate.js.
+CHOICES: tuple[Choice, ...] = ("left", "tie", "both_bad", "right")
+OUTPUTS_BELOW_NOTE = 8
+NO_LINK, FAILED = Note("no_link", "error"), Note("failed", "error")
 
 
 def look() -> dict[str, Any]:
-    """Theme, styles and keyboard script, as mount_gradio_app takes them."""
+    """Theme, styles, keyboard script and languages, as mount_gradio_app takes them."""
     return {
         "theme": theme(),
-        "css": css("rate.css"),
+        "css": css("markdown.css", "rate.css"),
         "head": f"<script>{(STATIC / 'rate.js').read_text(encoding='utf-8')}</script>",
+        "i18n": I18N,
     }
 
 
-def build(desk: Desk, links: Guests) -> gr.Blocks:
-    """The page of one campaign. `queue=False` throughout: a queued event is lost when its tab closes."""
+def build(desk: Desk, guests: Guests, home: str = "") -> gr.Blocks:
+    """The page of one campaign; `home` is where a link leads back to. `queue=False` throughout: a queued event is lost
+    when its tab closes."""
     with gr.Blocks(title="Rate answers", analytics_enabled=False) as page:
         progress, note = _html("progress"), _html("note")
         with gr.Column(elem_id="desk", visible=False) as column:
             prompt = _html("prompt")
             with gr.Row(elem_id="answers"):
                 left, right = _html("left"), _html("right")
+            why = _html("why")
             with gr.Row(elem_id="choices"):
-                buttons = {choice: gr.Button(label, elem_id=f"choose-{choice}") for choice, label in BUTTONS}
-            with gr.Accordion("How to judge", open=False, elem_id="guidelines"):
-                gr.Markdown(desk.guidelines)  # sanitised, unlike gr.HTML
-        thanks = _html("thanks")
-        ticket = gr.Textbox(visible="hidden", elem_id="ticket", label="ticket", interactive=True)
-        outputs = [note, progress, column, prompt, left, right, thanks, ticket]
+                buttons = {choice: _button(f"choose_{choice}", f"choose-{choice}") for choice in CHOICES}
+        over, tools = _html("over"), _html("tools")
+        # Pressed by rate.js, from its dialogs.
+        skip, go_on, undo, say = (_button(*names, hidden=True) for names in view.HIDDEN_BUTTONS)
+        ticket, details = _hidden("ticket"), _hidden("details")
+        outputs = [note, progress, column, prompt, left, right, why, over, ticket]
 
         def open_page(request: gr.Request) -> list[Any]:
-            return _answered(links, request, desk.screen)
+            texts = texts_for(request)
+            shown = _answered(guests, request, desk.screen)
+            return [*shown, view.tools(texts, desk.guidelines(texts.language), home)]
 
-        def chooses(choice: Choice) -> Callable[[str, gr.Request], list[Any]]:
-            def choose(held: str, request: gr.Request) -> list[Any]:  # no partial: Gradio could not read its types
-                return _answered(links, request, lambda rater: desk.choose(rater, held, choice))
+        def screen(request: gr.Request) -> list[Any]:
+            return _answered(guests, request, desk.screen)
+
+        def chooses(choice: Choice) -> Callable[[str, str, gr.Request], list[Any]]:
+            def choose(held: str, given: str, request: gr.Request) -> list[Any]:  # no partial: Gradio reads its types
+                return _answered(guests, request, lambda rater: desk.choose(rater, held, choice, given))
 
             return choose
 
+        def take_back(held: str, request: gr.Request) -> list[Any]:
+            return _answered(guests, request, lambda rater: desk.undo(rater, held))
+
+        def tell(held: str, said: str, request: gr.Request) -> list[Any]:
+            return _answered(guests, request, lambda rater: desk.say(rater, held, said))
+
         quiet: dict[str, Any] = {
-            "outputs": outputs,
             "queue": False,
             # Gradio's "once" swallows a press until the last one is over, a moment after its answer is on the page: the
             # press would get no word back. Every press is sent; the server counts a pair once.
@@ -78,9 +82,14 @@ def build(desk: Desk, links: Guests) -> gr.Blocks:
             "show_progress": "hidden",
             "api_visibility": "private",
         }
-        page.load(open_page, **quiet)
-        for choice, button in buttons.items():
-            button.click(chooses(choice), inputs=[ticket], **quiet)
+        page.load(open_page, outputs=[*outputs, tools], **quiet)
+        for choice, button in (*buttons.items(), ("skip", skip)):
+            button.click(
+                chooses(choice), [ticket, details], outputs, js="(held, _) => [held, ratchet.details()]", **quiet
+            )
+        go_on.click(screen, None, outputs, **quiet)
+        undo.click(take_back, [ticket], outputs, **quiet)
+        say.click(tell, [ticket, details], outputs, js="(held, _) => [held, ratchet.said()]", **quiet)
     return page
 
 
@@ -88,81 +97,44 @@ def _html(name: str) -> gr.HTML:
     return gr.HTML("", elem_id=name, js_on_load=None, apply_default_css=False)
 
 
-def _answered(links: Guests, request: gr.Request, act: Callable[[str], Screen]) -> list[Any]:
+def _button(label: str, name: str, hidden: bool = False) -> gr.Button:
+    return gr.Button(I18N(label), elem_id=name, visible="hidden" if hidden else True)
+
+
+def _hidden(name: str) -> gr.Textbox:
+    return gr.Textbox(visible="hidden", elem_id=name, label=I18N(name), interactive=True)
+
+
+def _answered(guests: Guests, request: gr.Request, act: Callable[[str], Screen | Note]) -> list[Any]:
     """What to show after `act` by whoever is there. Where it fails the page stays as it is, with a note on top.
 
     Files that cannot be read are the campaign owner's to hear of in full, not the rater's.
     """
+    texts = texts_for(request)
     try:
         rater = request.username
-        if not rater or rater not in links.raters():
-            note = Note("Not saved: your link has stopped working. Ask for a new one.", "error")
+        if not rater or rater not in guests.raters():
+            found: Screen | Note = NO_LINK
         else:
-            return _render(act(rater))
+            found = act(rater)
     except RatchetError as error:
-        print(f"error: {error.one_line()}", file=sys.stderr, flush=True)
-        note = Note("Not saved: the server cannot read this campaign now. Tell whoever sent you the link.", "error")
-    return [_note(note), *[gr.skip()] * OUTPUTS_BELOW_NOTE]
+        complain(error)
+        found = FAILED
+    return _only(texts, found) if isinstance(found, Note) else _whole(texts, found)
 
 
-def _render(screen: Screen) -> list[Any]:
+def _only(texts: Texts, note: Note) -> list[Any]:
+    return [view.note(texts, note), *[gr.skip()] * OUTPUTS_BELOW_NOTE]
+
+
+def _whole(texts: Texts, screen: Screen) -> list[Any]:
     """Values for the outputs of `build`, in their order, the note first."""
-    over = not screen.ticket
-    long = max(len(screen.left), len(screen.right)) > LONG_ANSWER
+    over = screen.stage in view.OVER
     return [
-        _note(screen.note),
-        _progress(screen),
+        view.note(texts, screen.note, screen),
+        view.progress(texts, screen),
         gr.Column(visible=not over),
-        _prompt(screen.prompt),
-        _answer("Left", "1", screen.left, long),
-        _answer("Right", "2", screen.right, long),
-        _thanks(screen) if over else "",
+        *([""] * 4 if over else view.pair(texts, screen)),
+        view.over(texts, screen) if over else "",
         screen.ticket,
     ]
-
-
-def _progress(screen: Screen) -> str:
-    place = f"Pair {screen.done + 1} of {screen.total}" if screen.ticket else f"All {screen.total} rated"
-    share = 100 * screen.done / max(screen.total, 1)
-    return (
-        f'<div class="bar-line"><h1>{place}</h1>'
-        f'<span class="count">{screen.done} saved · {plain(screen.rater)}</span></div>'
-        f'<div class="bar" role="progressbar" aria-label="Pairs rated" aria-valuemin="0" aria-valuenow="{screen.done}" '
-        f'aria-valuemax="{screen.total}"><i style="width: {share:.2f}%"></i></div>'
-    )
-
-
-def _note(note: Note) -> str:
-    """The time makes every answer of the server a new one to the page's script, whatever it says."""
-    return f'<p class="note {note.tone}" data-at="{time.time_ns()}">{plain(note.text)}</p>'
-
-
-def _prompt(turns: Sequence[dict[str, str]]) -> str:
-    shown = [
-        (f"<h3>{plain(turn['role'].capitalize())}</h3>" if len(turns) > 1 else "")
-        + f'<p class="text">{_unbroken_icons(turn["content"].strip())}</p>'
-        for turn in turns
-    ]
-    return f"<section><h2>Prompt</h2>{''.join(shown)}</section>"
-
-
-def _unbroken_icons(text: str) -> str:
-    """`plain`, with each { icon ; CLASS } kept on one line."""
-    parts = ((plain(part), _ICON.fullmatch(part)) for part in _ICON.split(text))
-    return "".join(f'<span class="token">{part}</span>' if icon else part for part, icon in parts)
-
-
-def _answer(side: str, key: str, text: str, long: bool) -> str:
-    return (
-        f'<section class="answer {"long" if long else "short"}"><h2>{side}<kbd>{key}</kbd></h2>'
-        f'<p class="text">{plain(text.strip())}</p></section>'
-    )
-
-
-def _thanks(screen: Screen) -> str:
-    return (
-        '<section class="thanks"><div class="tick" aria-hidden="true">✓</div>'
-        f"<h2>Thank you, {plain(screen.rater)}</h2>"
-        f"<p>You rated all {screen.total} pairs, and every choice is saved. You can close this page.</p>"
-        "<p>Your ratings become the examples that the next round learns from.</p></section>"
-    )

@@ -182,6 +182,7 @@ class Report(Act):
     kind: Literal["report"] = "report"
     what: Literal["unsafe", "dispute", "prompt"]
     pair_id: str | None = None
+    side: Side | None = Field(None, description="which answer is unsafe; None: both, or it is about no answer")
     text: str = ""
 
 

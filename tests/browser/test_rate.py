@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from harness import campaign as campaigns
 from harness.core.journal import read_all
 from harness.core.paths import Lab
-from harness.core.rating import Answer, CampaignRecord
+from harness.core.rating import Answer, CampaignRecord, Pair
 from harness.core.records import DataRef, Subject
 
 PAIRS = 14
@@ -29,30 +29,34 @@ SUBJECTS = (
 )
 SECRETS = [name for subject in SUBJECTS for name in (subject.label, subject.model, subject.base_sha256)]
 ATTACK = "Water <script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> {{x}} ${alert(1)}"
+SHAPED = "**Water**, [please](javascript:document.title='owned') ![x](https://example.org/pixel.png)"
 
 
-def write_campaign(lab: Lab, name: str, texts: list[tuple[str, str]]) -> None:
-    items = [
-        campaigns.PoolItem(f"i{n}", "c", [{"role": "user", "content": f"Say it: {{ want ; VERB }} {{ {n} ; NUMBER }}"}])
-        for n in range(len(texts))
-    ]
-    a, b = (
-        {f"i{n}": Answer(subject=who.label, model=who.model, text=both[side]) for n, both in enumerate(texts)}
-        for side, who in enumerate(SUBJECTS)
-    )
-    pairs, refused = campaigns.make_pairs(items, a, b, SUBJECTS, seed=5)
-    pool = DataRef(path="pool.jsonl", sha256="0" * 64, rows=len(items), format="prompt")
+def write_campaign(lab: Lab, name: str, texts: list[tuple[str, str]], practice: int = 0, prompt: str = "") -> None:
+    def pairs(role: str, count: int, **more: str) -> list[Pair]:
+        found = []
+        for n, both in enumerate(texts[:count]):
+            a, b = (
+                Answer(subject=who.label, model=who.model, text=text) for who, text in zip(SUBJECTS, both, strict=True)
+            )
+            turns = [{"role": "user", "content": prompt or f"Say it: {{ want ; VERB }} {{ {n} ; NUMBER }}"}]
+            one = Pair(pair_id=f"{role}{n}", item_id=f"i{n}", cluster="c", prompt=turns, a=a, b=b)
+            found.append(one.model_copy(update={"role": role, **more}))
+        return found
+
+    pool = DataRef(path="pool.jsonl", sha256="0" * 64, rows=len(texts), format="prompt")
     record = CampaignRecord(
-        campaign=name, name="aac", subjects=list(SUBJECTS), pool=pool, decoding={}, pairs=len(pairs),
-        refused=refused, seed=5, created="2026-11-20T00:00:00+00:00",
+        campaign=name, name="aac", subjects=list(SUBJECTS), pool=pool, decoding={}, pairs=len(texts), refused={},
+        seed=5, created="2026-11-20T00:00:00+00:00",
     )  # fmt: skip
-    campaigns.write(lab, record, pairs)
+    calibration = pairs("calibration", practice, expected="a", explanation="It is **kinder**.")
+    campaigns.write(lab, record, pairs("main", len(texts)), calibration)
 
 
 class Served:
     """The rating page of one campaign in a process of its own; stopped by its own pid."""
 
-    def __init__(self, lab: Lab, campaign: str, raters: list[str], **environment: str) -> None:
+    def __init__(self, lab: Lab, campaign: str, raters: list[str], port: int = 0, **environment: str) -> None:
         named = [part for rater in raters for part in ("--rater", rater)]
         command = [
             sys.executable,
@@ -63,7 +67,7 @@ class Served:
             "--campaign",
             campaign,
             "--port",
-            "0",
+            str(port),
         ]
         self.process = subprocess.Popen(
             [*command, *named], stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
@@ -77,6 +81,7 @@ class Served:
                 break
         assert len(self.links) == len(raters), "the server ended before it printed its links"
         self.root = self.links[raters[0]].partition("/login")[0]
+        self.port = int(self.root.rpartition(":")[2])
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self.process.poll() is None:
@@ -104,8 +109,8 @@ def serve() -> Iterator[Callable[..., Served]]:
     """Start servers of a test's own; all are stopped, however the test ends."""
     servers: list[Served] = []
 
-    def start(lab: Lab, campaign: str, **environment: str) -> Served:
-        servers.append(Served(lab, campaign, ["ann"], **environment))
+    def start(lab: Lab, campaign: str, port: int = 0, **environment: str) -> Served:
+        servers.append(Served(lab, campaign, ["ann"], port, **environment))
         return servers[-1]
 
     yield start
@@ -114,10 +119,13 @@ def serve() -> Iterator[Callable[..., Served]]:
 
 
 def enter(context: BrowserContext, link: str) -> Page:
+    """Open the page, and read the guidelines that it begins with."""
     page = context.new_page()
     page.set_default_timeout(WAIT_MS)
     page.goto(link)
     page.locator("#left .answer").wait_for()
+    if page.locator("#dialog-guidelines[open]").count():
+        page.keyboard.press("Enter")
     return page
 
 
@@ -138,6 +146,8 @@ def rate(page: Page, key: str, done: int) -> None:
     """Press a key and see the page say that this many are saved."""
     look(page)
     page.keyboard.press(key)
+    if key == "s":
+        page.keyboard.press("2")  # the reason
     expect(page.locator(".count")).to_contain_text(f"{done} saved", timeout=WAIT_MS)
 
 
@@ -162,7 +172,7 @@ def test_a_whole_campaign_by_keyboard(lab: Lab, served: Served, context: Browser
             expect(page.locator(".count")).to_contain_text("7 saved")
         else:
             expect(page.locator(".note.saved")).to_have_text("Saved")
-    expect(page.locator(".thanks h2")).to_have_text("Thank you, ann")
+    expect(page.locator(".over h2")).to_have_text("Thank you, ann")
     expect(page.locator("#choices")).to_have_count(0)
     page.keyboard.press("1")  # nothing is left to vote on
 
@@ -187,10 +197,8 @@ def test_nothing_the_browser_gets_tells_who_answered(served: Served, context: Br
         if "json" in kind or "html" in kind:
             bodies.append(answer.text())  # type: ignore[attr-defined]
 
-    page = context.new_page()
-    page.on("response", keep)
-    page.goto(served.links["bo"])
-    page.locator("#left .answer").wait_for(timeout=WAIT_MS)
+    context.on("response", keep)
+    page = enter(context, served.links["bo"])
     rate(page, "1", 1)
     page.wait_for_load_state("load")
     text = "\n".join([*bodies, page.content()])
@@ -199,13 +207,74 @@ def test_nothing_the_browser_gets_tells_who_answered(served: Served, context: Br
     assert not re.search(r'"left"\s*:\s*"[ab]"', text)
 
 
-def test_script_in_an_answer_is_only_text(lab: Lab, serve: Callable[..., Served], context: BrowserContext) -> None:
-    write_campaign(lab, "attack", [(ATTACK, "Water, please.")])
-    page = enter(context, serve(lab, "attack").links["ann"])
-    answers = [page.locator("#left .text").inner_text(), page.locator("#right .text").inner_text()]
-    assert sorted(answers) == sorted([ATTACK, "Water, please."])
-    assert page.locator("#answers script, #answers img").count() == 0
-    assert page.title() == "Rate answers"
+def test_a_rater_by_mouse_on_a_phone_in_german_with_attacks_everywhere(
+    lab: Lab, serve: Callable[..., Served], browser: Browser
+) -> None:
+    """Practice, tags, a better answer, a reason to skip, a report, undo: all by tapping. No text of others runs."""
+    write_campaign(lab, "attack", [(ATTACK, SHAPED), ("Yes.", "No thank you.")], practice=1, prompt=ATTACK)
+    phone = browser.new_context(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, locale="de-DE", color_scheme="dark"
+    )
+    asked: list[str] = []
+    phone.on("request", lambda request: asked.append(request.url))
+    server = serve(lab, "attack")
+    page = phone.new_page()
+    page.set_default_timeout(WAIT_MS)
+    page.goto(server.links["ann"])
+    page.get_by_role("button", name="Anfangen").tap()
+    expect(page.locator("h1")).to_have_text("Übung 1 von 1")
+    look(page)
+    page.get_by_role("button", name="Links ist besser").tap()
+    expect(page.locator(".why")).to_contain_text("It is kinder.", timeout=WAIT_MS)
+    page.get_by_role("button", name="Weiter").tap()
+    expect(page.locator("h1")).to_have_text("Paar 1")
+
+    assert page.locator("#prompt .text").inner_text() == ATTACK
+    shown = sorted(page.locator(f"#{side} .shaped").inner_text().strip() for side in ("left", "right"))
+    assert shown == sorted([ATTACK, SHAPED.replace("**", "").replace("![x]", "!x ")])
+    page.get_by_role("button", name="Unformatiert zeigen").tap()
+    raw = sorted(page.locator(f"#{side} .raw").inner_text() for side in ("left", "right"))
+    assert raw == sorted([ATTACK, SHAPED])
+    assert page.locator("#desk :is(script, img, a, iframe)").count() == 0
+
+    page.get_by_role("button", name="Stichwörter").tap()
+    page.get_by_label("Zu lang").tap()
+    page.get_by_label("Eigene Wörter").fill(ATTACK)
+    page.get_by_role("button", name="Fertig").tap()
+    expect(page.locator("#pending")).to_contain_text("<script>")
+    page.get_by_role("button", name="Verbessern").tap()
+    page.locator("#dialog-edit [value=right]").tap()
+    page.get_by_label("Die bessere Antwort").fill("Viel besser.")
+    page.get_by_role("button", name="Diesen Text nehmen").tap()
+    page.get_by_role("button", name="Unsicheres melden").tap()
+    page.get_by_label("Was ist daran unsicher?").fill("Es brennt.")
+    page.get_by_role("button", name="Melden", exact=True).tap()
+    expect(page.locator(".note.saved")).to_contain_text("Gemeldet", timeout=WAIT_MS)
+    expect(page.locator("#pending")).to_contain_text("verbesserte Antwort (Rechts)")  # a report takes nothing away
+    look(page)
+    page.get_by_role("button", name="Rechts ist besser").tap()
+    expect(page.locator("h1")).to_have_text("Paar 2", timeout=WAIT_MS)
+    expect(page.locator("#pending")).to_have_text("")
+    look(page)
+    page.get_by_role("button", name="Auslassen").tap()
+    page.get_by_role("button", name="In einer Sprache").tap()
+    expect(page.locator(".over h2")).to_have_text("Danke, ann", timeout=WAIT_MS)
+    page.get_by_role("button", name="Zurücknehmen").tap()
+    expect(page.locator("h1")).to_have_text("Paar 2", timeout=WAIT_MS)
+    look(page)
+    page.get_by_role("button", name="Gleich gut").tap()
+    expect(page.locator(".over h2")).to_be_visible(timeout=WAIT_MS)
+
+    first, second = campaigns.read_votes(lab, "attack")
+    assert first.edit is not None
+    assert (first.choice, first.tags[0], first.edit.text) == ("right", "too long", "Viel besser.")
+    assert (first.edit.side != first.left, second.choice, second.take) == (True, "tie", 1)
+    acts = campaigns.read_acts(lab, "attack")
+    assert [act.kind for act in acts] == ["calibrated", "report", "undo"]
+    assert page.title() == "Antworten bewerten"
+    assert page.evaluate("[document.documentElement.lang, document.documentElement.scrollWidth]") == ["de", 390]
+    assert all(url.startswith((server.root, "data:", "blob:")) for url in asked)
+    phone.close()
 
 
 def test_without_a_link_there_is_nothing(served: Served, context: BrowserContext) -> None:
@@ -229,100 +298,140 @@ def test_two_tabs_give_one_vote(lab: Lab, served: Served, context: BrowserContex
     assert choices == ["left"]
 
 
-def test_a_phone_shows_all_of_it_and_the_keyboard_reaches_every_choice(served: Served, browser: Browser) -> None:
-    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, color_scheme="dark")
-    page = enter(context, served.links["bo"])
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
-    left, right = page.locator("#left .answer").bounding_box(), page.locator("#right .answer").bounding_box()
-    assert left is not None
-    assert right is not None
-    assert right["y"] >= left["y"] + left["height"]  # stacked, as wide as each other
-    assert right["width"] == left["width"] > 300
-    reached = []
-    for _ in range(7):
-        page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.id"))
-    order = ["choose-left", "choose-tie", "choose-both_bad", "choose-right", "choose-skip"]
-    assert [name for name in reached if name] == order
-    assert page.locator("#choose-both_bad").get_attribute("aria-keyshortcuts") == "4"
-    context.close()
-
-
-def test_a_full_disk_keeps_the_pair_and_a_killed_server_loses_nothing(
-    lab: Lab, serve: Callable[..., Served], context: BrowserContext
-) -> None:
-    write_campaign(lab, "disk", [(f"Yes {n}.", f"No thank you {n}.") for n in range(3)])
-    full = serve(lab, "disk", RATCHET_FULL_DISK_AT="vote.event")
+def test_nothing_is_called_saved_that_is_not(lab: Lab, serve: Callable[..., Served], context: BrowserContext) -> None:
+    """A full disk, a killed server that comes back, a withdrawn link and a dead network, under one open page."""
+    write_campaign(lab, "trouble", [(f"Yes {n}.", f"No thank you {n}.") for n in range(4)])
+    full = serve(lab, "trouble", RATCHET_FULL_DISK_AT="vote.event")
     page = enter(context, full.links["ann"])
-    shown = page.locator("#left .text").inner_text()
+    shown = page.locator("#left .shaped").inner_text()
     look(page)
     page.keyboard.press("1")
     expect(page.locator(".note.error")).to_contain_text("Not saved", timeout=WAIT_MS)
-    assert page.locator("#left .text").inner_text() == shown
+    page.keyboard.press("e")
+    page.get_by_label("The better answer").fill("Written before the server died.")
+    page.keyboard.press("Escape")
     full.stop(signal.SIGKILL)
-    assert campaigns.read_votes(lab, "disk") == []
+    look(page)
+    page.keyboard.press("1")
+    expect(page.locator("#waiting")).to_contain_text("Not saved", timeout=WAIT_MS)
+    expect(page.locator(".note.saved")).to_have_count(0)
+    assert campaigns.read_votes(lab, "trouble") == []
 
-    again = serve(lab, "disk")
-    page = enter(context, again.links["ann"])
-    assert page.locator("#left .text").inner_text() == shown
+    again = serve(lab, "trouble", full.port)  # the page finds it by itself, and still has what was written
+    expect(page.locator("#waiting")).to_contain_text("was not saved", timeout=WAIT_MS)
+    assert page.locator("#left .shaped").inner_text() == shown
+    page.keyboard.press("e")
+    expect(page.get_by_label("The better answer")).to_have_value("Written before the server died.")
+    page.get_by_role("button", name="Use this text").click()
     rate(page, "2", 1)
-    again.stop(signal.SIGKILL)
-    assert [vote.choice for vote in campaigns.read_votes(lab, "disk")] == ["right"]
-
-
-def test_saved_never_stands_where_nothing_was_saved(
-    lab: Lab, serve: Callable[..., Served], context: BrowserContext
-) -> None:
-    """A link that is withdrawn, and a server that is gone, while the page is open."""
-    write_campaign(lab, "gone", [(f"Yes {n}.", f"No thank you {n}.") for n in range(4)])
-    server = serve(lab, "gone")
-    page = enter(context, server.links["ann"])
-    rate(page, "1", 1)
     expect(page.locator(".note.saved")).to_be_visible()
-    raters = campaigns.folder(lab, "gone") / "raters.json"
+
+    raters = campaigns.folder(lab, "trouble") / "raters.json"
     kept = raters.read_bytes()
     raters.unlink()
     page.keyboard.press("2")
     expect(page.locator("#waiting")).to_contain_text("Not saved", timeout=WAIT_MS)
     expect(page.locator(".note.saved")).to_be_hidden()
     raters.write_bytes(kept)
-    rate(page, "2", 2)
-    expect(page.locator("#waiting")).to_be_hidden()
-    server.stop(signal.SIGKILL)
+    page.reload()
+    page.locator("#left .answer").wait_for()
+    rate(page, "1", 2)
+
+    context.set_offline(True)
+    expect(page.locator("#waiting")).to_contain_text("No network")
     page.keyboard.press("1")
     expect(page.locator("#waiting")).to_contain_text("Not saved", timeout=WAIT_MS)
-    assert [vote.choice for vote in campaigns.read_votes(lab, "gone")] == ["left", "right"]
+    context.set_offline(False)
+    page.reload()
+    page.locator("#left .answer").wait_for()
+    rate(page, "2", 3)
+    again.stop(signal.SIGKILL)
+    votes = campaigns.read_votes(lab, "trouble")
+    assert [vote.choice for vote in votes] == ["right", "left", "right"]
+    assert votes[0].edit is not None
+    assert votes[0].edit.text == "Written before the server died."
 
 
-def test_text_stands_out_from_its_ground(served: Served, browser: Browser) -> None:
-    """Contrast of each kind of text is at least 4.5 to 1 (WCAG 2.2 AA), computed as WCAG defines it, in both themes."""
-    for scheme in ("light", "dark"):
-        context = browser.new_context(color_scheme=scheme)
+def test_a_page_that_everybody_can_use(served: Served, browser: Browser) -> None:
+    """What axe looks for, by measures of our own: names of controls, language, headings, focus order, contrast (4.5 to
+    1, WCAG 2.2 AA). On a wide screen in light and on a narrow one in dark, the page and each of its dialogs."""
+    for scheme, width in (("light", 1280), ("dark", 390)):
+        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 844})
         page = enter(context, served.links["bo"])
-        ratios = json.loads(page.evaluate(CONTRASTS))
-        assert len(ratios) == len(TEXTS)
-        assert {name: ratio for name, ratio in ratios.items() if ratio < 4.5} == {}, scheme
+        left, right = page.locator("#left .answer").bounding_box(), page.locator("#right .answer").bounding_box()
+        assert left is not None
+        assert right is not None
+        assert (right["y"] >= left["y"] + left["height"]) == (width == 390)  # one column, or two of the same size
+        assert left["width"] == right["width"]
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.evaluate("document.documentElement.lang") == "en"
+        assert page.locator("h1").count() == 1
+        assert page.locator("main, nav[aria-label]").count() >= 2
+        assert page.locator("#choose-both_bad").get_attribute("aria-keyshortcuts") == "4"
+        _check(page, "", scheme)
+        for key, name in zip("setgfp", ("skip", "edit", "tags", "guidelines", "report", "suggest"), strict=True):
+            page.keyboard.press(key)
+            expect(page.locator(f"#dialog-{name}")).to_be_visible()
+            assert page.get_by_role("dialog").get_attribute("aria-labelledby") == f"title-{name}"
+            _check(page, f"#dialog-{name} ", f"{name}, {scheme}")
+            page.keyboard.press("Escape")
+        reached = _tab_through(page)
+        assert reached == page.evaluate(IN_SIGHT_ORDER)
+        assert len(reached) >= 12
         context.close()
 
 
-TEXTS = ["h1", ".count", "#prompt h2", "#prompt .text", ".answer h2", ".answer .text", "#choose-left", "#choose-tie",
-         "#choose-skip", "#guidelines button", ".answer kbd"]  # fmt: skip
-CONTRASTS = f"""() => {{
-  const canvas = document.createElement("canvas").getContext("2d", {{willReadFrequently: true}});
-  const rgb = (colour) => {{
+def _check(page: Page, within: str, where: str) -> None:
+    found = json.loads(page.evaluate(AUDIT, within))
+    assert found["texts"] >= 3, where
+    assert (found["pale"], found["unnamed"], found["skipped"]) == ([], [], []), where
+
+
+def _tab_through(page: Page) -> list[str]:
+    """What the Tab key reaches, once round."""
+    reached: list[str] = []
+    page.evaluate("document.activeElement.blur()")
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        name = page.evaluate("document.activeElement.id || document.activeElement.dataset.tool || ''")
+        if not name or name in reached:
+            break
+        reached.append(name)
+    return reached
+
+
+# The controls that are in sight, by rows from the top and then from the left.
+IN_SIGHT_ORDER = """() => [...document.querySelectorAll("button, a[href], input, textarea, [tabindex='0']")]
+  .filter((e) => !e.closest("dialog") && e.getClientRects().length && getComputedStyle(e).visibility !== "hidden")
+  .map((e) => [e.id || e.dataset.tool || "", e.getBoundingClientRect(), Boolean(e.closest("nav"))])
+  .sort((a, b) => a[2] - b[2] || Math.round((a[1].y - b[1].y) / 8) || a[1].x - b[1].x).map(([name]) => name)"""
+
+# Every text in sight against its ground, every control's accessible name, and headings that skip a level.
+AUDIT = """(within) => {
+  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const rgb = (colour) => {
     canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
     return [...canvas.getImageData(0, 0, 1, 1).data];
-  }};
-  const light = (colour) => {{
+  };
+  const light = (colour) => {
     const [r, g, b] = rgb(colour).slice(0, 3).map((c) => c / 255)
       .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  }};
+  };
   const ground = (e) => rgb(getComputedStyle(e).backgroundColor)[3] === 255
     ? getComputedStyle(e).backgroundColor : ground(e.parentElement);
-  return JSON.stringify(Object.fromEntries({json.dumps(TEXTS)}.map((name) => {{
-    const e = document.querySelector(name);
+  const seen = [...document.querySelectorAll(within + "*")].filter((e) => e.getClientRects().length
+    && getComputedStyle(e).visibility !== "hidden" && (within || !e.closest("dialog")));
+  const texts = seen.filter((e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()));
+  const pale = texts.map((e) => {
     const [a, b] = [light(getComputedStyle(e).color), light(ground(e))].sort((x, y) => y - x);
-    return [name, (a + 0.05) / (b + 0.05)];
-  }})));
-}}"""
+    return [e.tagName + "." + e.className + " " + e.textContent.trim().slice(0, 30), (a + 0.05) / (b + 0.05)];
+  }).filter(([, ratio]) => ratio < 4.5);
+  const named = (e) => (e.getAttribute("aria-label") || e.innerText
+    || [...(e.labels ?? [])].map((l) => l.innerText).join("") || "").trim();
+  const unnamed = seen.filter((e) => e.matches("button, a, input, textarea, select, [tabindex='0']") && !named(e))
+    .map((e) => e.outerHTML.slice(0, 80));
+  const levels = seen.filter((e) => /^H[1-6]$/.test(e.tagName) && !e.closest(".md")).map((e) => Number(e.tagName[1]));
+  const skipped = levels.filter((level, n) => level > (n ? levels[n - 1] : within ? 1 : 0) + 1);
+  return JSON.stringify({texts: texts.length, pale, unnamed, skipped});
+}"""

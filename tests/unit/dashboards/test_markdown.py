@@ -108,6 +108,10 @@ def test_what_people_write_is_shown_as_they_mean_it() -> None:
     assert "".join(table.text.split()) == "ab12"
 
 
+def test_lines_end_where_they_do_unless_the_text_is_wrapped() -> None:
+    assert [as_html("a\nb", wrapped=wrapped).count("<br>") for wrapped in (False, True)] == [1, 0]
+
+
 def test_links_and_images_load_nothing_and_keep_their_address() -> None:
     text = check("See [this](https://example.org 'why') and ![a cat](cat.png)").text
     assert text.strip() == 'See this (https://example.org "why") and !a cat (cat.png)'

@@ -1,4 +1,4 @@
-"""The desk's rules, personal links, and the web app's doors, without a browser."""
+"""Personal links, and the web app's doors, without a browser. The desk's rules are in test_desk.py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from dashboards import app as web
-from dashboards.desk import ALREADY_SAVED, NOT_SAVED, Desk
+from dashboards.desk import Desk
 from dashboards.links import LINK_DAYS, Links
 from dashboards.web import HOST, plain
 from harness import campaign as campaigns
@@ -54,68 +54,6 @@ def make_lab(root: Path) -> Lab:
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
     return make_lab(tmp_path)
-
-
-def looked(ticket: str) -> str:
-    """The ticket as if its pair had been on screen for two seconds."""
-    name, _, at = ticket.partition("|")
-    return f"{name}|{(datetime.datetime.fromisoformat(at) - datetime.timedelta(seconds=2)).isoformat()}"
-
-
-def test_a_choice_is_on_disk_before_the_next_pair_shows(lab: Lab) -> None:
-    desk = Desk(lab, "style")
-    first = desk.screen("ann")
-    second = desk.choose("ann", looked(first.ticket), "right")
-    assert (first.done, second.done, second.total, second.note.tone) == (0, 1, 3, "saved")
-    (vote,) = campaigns.read_votes(lab, "style")
-    assert (vote.assignment, vote.choice) == (first.ticket.partition("|")[0], "right")
-    texts = {"a": "First", "b": "Another"}
-    assert first.left.startswith(texts[vote.left])
-    assert vote.seconds is not None
-    assert vote.seconds >= 2
-
-
-def test_a_second_press_counts_neither_for_its_own_pair_nor_for_the_next(lab: Lab) -> None:
-    desk = Desk(lab, "style")
-    first = desk.screen("ann")
-    second = desk.choose("ann", looked(first.ticket), "left")
-    assert desk.choose("ann", looked(first.ticket), "right").note == ALREADY_SAVED
-    at_once = desk.choose("ann", second.ticket, "left")
-    assert "not counted" in at_once.note.text
-    assert at_once.ticket.partition("|")[0] == second.ticket.partition("|")[0]
-    assert [vote.choice for vote in campaigns.read_votes(lab, "style")] == ["left"]
-
-
-@pytest.mark.parametrize(
-    "ticket", ["", "x", "style/pair-none/ann|2026-11-20T00:00:00+00:00", "{bo}", "{future}", "{bad}"]
-)
-def test_a_ticket_that_is_not_the_raters_own_changes_nothing(lab: Lab, ticket: str) -> None:
-    desk = Desk(lab, "style")
-    own = desk.screen("ann").ticket
-    forged = ticket.format(
-        bo=looked(desk.screen("bo").ticket), future=f"{own.partition('|')[0]}|2999-01-01T00:00:00+00:00", bad=own + "x"
-    )
-    assert "out of date" in desk.choose("ann", forged, "left").note.text
-    assert campaigns.read_votes(lab, "style") == []
-
-
-def test_a_full_disk_keeps_the_pair_and_says_so(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk = Desk(lab, "style")
-    ticket = looked(desk.screen("ann").ticket)
-    monkeypatch.setenv("RATCHET_FULL_DISK_AT", "vote.event")
-    failed = desk.choose("ann", ticket, "left")
-    assert (failed.note, failed.ticket, failed.done) == (NOT_SAVED, ticket, 0)
-    monkeypatch.delenv("RATCHET_FULL_DISK_AT")
-    assert desk.choose("ann", ticket, "left").done == 1
-
-
-def test_the_end_has_no_pair_and_no_ticket(lab: Lab) -> None:
-    desk = Desk(lab, "style")
-    for _ in range(3):
-        screen = desk.choose("ann", looked(desk.screen("ann").ticket), "tie")
-    assert (screen.ticket, screen.left, screen.done) == ("", "", 3)
-    assert Desk(lab, "style").screen("ann").ticket == ""  # another process, after a restart
-    assert Desk(lab, "style").screen("bo").done == 0
 
 
 def test_text_of_others_is_only_text() -> None:
@@ -177,6 +115,32 @@ def links(served: tuple[FastAPI, Links]) -> Links:
 @pytest.fixture
 def client(served: tuple[FastAPI, Links]) -> TestClient:
     return TestClient(served[0], follow_redirects=False)
+
+
+def handlers(client: TestClient) -> list[int]:
+    """The page's handlers, by their number. Only somebody who may open the page gets to know them."""
+    return [one["id"] for one in client.get("/config").json()["dependencies"]]
+
+
+def test_every_handler_asks_who_is_there_itself(client: TestClient, links: Links) -> None:
+    """Called directly over HTTP, past Gradio's own page; the raters' list says who may, not only the cookie."""
+    client.get("/login", params={"token": links.new(["ann"])["ann"]})
+    numbers = handlers(client)
+    assert len(numbers) >= 9  # opening, five choices, going on, undo, saying something
+    kept = links.path.read_bytes()
+    links.path.unlink()
+    for number in numbers:
+        call = {"data": ["style/x/ann|2026-11-20T00:00:00+00:00", "{}"], "fn_index": number}
+        assert client.post("/gradio_api/run/predict", json=call).status_code == 401
+    links.path.write_bytes(kept)
+
+
+def test_a_page_is_in_the_language_that_the_browser_asks_for(client: TestClient, links: Links) -> None:
+    client.get("/login", params={"token": links.new(["ann"])["ann"]})
+    for asked, title in (("de-AT,de;q=0.9,en;q=0.5", "Paar 1"), ("fr", "Pair 1")):
+        call = {"data": [], "fn_index": handlers(client)[0]}
+        answer = client.post("/gradio_api/run/predict", json=call, headers={"accept-language": asked})
+        assert title in json.dumps(answer.json()["data"])
 
 
 PATHS = [
