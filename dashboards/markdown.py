@@ -13,7 +13,6 @@ from typing import Any
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import escapeHtml
 from markdown_it.token import Token
-from markdown_it.utils import OptionsDict
 
 from dashboards.web import no_templates, plain
 
@@ -35,11 +34,11 @@ def as_html(text: str, wrapped: bool = False) -> str:
     text = text.strip("\n")
     if len(text) > LONGEST:
         return as_written(text)
-    tokens = _PARSER.parse(text)
+    parser = _WRAPPED if wrapped else _PARSER
+    tokens = parser.parse(text)
     if any(token.level >= DEEPEST - 1 for token in tokens):
         return as_written(text)
-    options = OptionsDict({**_PARSER.options, "breaks": not wrapped})
-    return f'<div class="md">{no_templates(_PARSER.renderer.render(tokens, options, {}))}</div>'
+    return f'<div class="md">{no_templates(parser.renderer.render(tokens, parser.options, {}))}</div>'
 
 
 def as_written(text: str) -> str:
@@ -47,8 +46,8 @@ def as_written(text: str) -> str:
     return f'<div class="md written">{plain(text)}</div>'
 
 
-def _parser() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False, "xhtmlOut": False, "maxNesting": DEEPEST})
+def _parser(breaks: bool) -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False, "xhtmlOut": False, "breaks": breaks, "maxNesting": DEEPEST})
     parser.enable(["table", "strikethrough"]).disable(["html_block", "html_inline", "reference", "autolink"])
     for kind, rule in _RULES.items():
         parser.add_render_rule(kind, rule)
@@ -94,4 +93,4 @@ _RULES = {
     "link_close": _link_close,
     "image": _image,
 }
-_PARSER = _parser()
+_PARSER, _WRAPPED = _parser(breaks=True), _parser(breaks=False)
