@@ -61,6 +61,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
 def sign_in(page: Page, address: str, name: str, password: str = SENTENCE) -> None:
     """By keyboard alone: the focus stands in the first field."""
     page.goto(f"{address}/sign-in")
+    expect(page.get_by_label("Name")).to_be_focused()  # a moment after the page has loaded; keys before that are lost
     page.keyboard.type(name)
     page.keyboard.press("Tab")
     page.keyboard.type(password)
@@ -109,6 +110,7 @@ def test_a_lead_signs_in_by_keyboard_and_comes_to_where_they_wanted(
     address, _ = served
     page = context.new_page()
     page.goto(f"{address}/rate/style/")
+    expect(page.get_by_label("Name")).to_be_focused()
     page.keyboard.type("eve")
     page.keyboard.press("Tab")
     page.keyboard.type("not the sentence")
