@@ -18,7 +18,7 @@
 Nothing here makes answers or shows pages. Votes and acts are only ever added.
 """
 
-from harness.campaign.acts import ACTS, ActLog, read_acts
+from harness.campaign.acts import ACTS, ActLog, read_acts, rulings
 from harness.campaign.assignments import Assignment, Assignments, Side, assign
 from harness.campaign.files import (
     MainPairs,
@@ -71,6 +71,7 @@ __all__ = [
     "read_votes",
     "read_whole",
     "refusal",
+    "rulings",
     "sample",
     "sft_rows",
     "write",

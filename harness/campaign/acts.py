@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,7 +12,7 @@ from harness.campaign.files import folder
 from harness.core.errors import LabError
 from harness.core.journal import Journal, read_segment, segments
 from harness.core.paths import Lab
-from harness.core.rating import AnyAct, read_act
+from harness.core.rating import AnyAct, Ruling, read_act
 
 ACTS = "acts"  # stem of the act journals
 
@@ -75,3 +76,9 @@ class ActLog:
 def read_acts(lab: Lab, campaign: str) -> list[AnyAct]:
     """Every act of a campaign that counts, earliest first."""
     return ActLog(folder(lab, campaign)).acts()
+
+
+def rulings(acts: Iterable[AnyAct]) -> dict[str, Ruling]:
+    """Pair -> the lead's ruling that stands: the latest."""
+    found = [act for act in acts if act.kind == "ruling"]
+    return {act.pair_id: act for act in sorted(found, key=lambda act: (act.at, act.event_id))}

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli.common import DEFAULT_LAB, Format, FormatOption, LabOption, app, print_json, who
 from harness.core.paths import Lab
+
+if TYPE_CHECKING:
+    from harness.pipeline.rounds import Asked
+
+
+class LabelChoice(str, Enum):
+    adjudicated = "adjudicated"
+    majority = "majority"
 
 
 @app.command()
@@ -27,11 +36,17 @@ def rate(
 @app.command("next")
 def next_round(
     name: Annotated[str, typer.Argument(help="A registry name, e.g. aac")],
-    primary: Annotated[str, typer.Option("--primary", help="The metric the round must win, e.g. aac_style/warm")],
+    primary: Annotated[
+        str, typer.Option("--primary", help="The metric the round must win, e.g. aac_style/warm; needed to write.")
+    ] = "",
     alias: Annotated[str, typer.Option("--from", help="The alias to continue.")] = "prod",
     out: Annotated[Path, typer.Option("--out", help="Where the round's folder goes.")] = Path("experiments"),
     beta: Annotated[float, typer.Option("--beta", min=1e-6, help="DPO: how closely to stay to the reference.")] = 0.1,
     epochs: Annotated[float, typer.Option("--epochs", min=0.01)] = 1.0,
+    labels: Annotated[
+        LabelChoice, typer.Option("--labels", help="A lead's rulings before votes, or the majority of votes alone.")
+    ] = LabelChoice.adjudicated,
+    preview: Annotated[bool, typer.Option("--preview", help="Show what it would be; write nothing.")] = False,
     allow_pii: Annotated[bool, typer.Option("--allow-pii", help="Even with e-mail, phone, card, key in it.")] = False,
     lab: LabOption = DEFAULT_LAB,
     format: FormatOption = Format.text,
@@ -40,11 +55,36 @@ def next_round(
     from harness import audit
     from harness.pipeline import rounds
 
-    spec, found = rounds.next_round(Lab(lab), name, alias, primary, out, beta, epochs, allow_pii)
-    audit.note(Lab(lab), who(), "exported", str(spec.parent / "pairs.jsonl"), {"rows": len(found.rows)})
+    asked = rounds.Asked(name, primary, alias, out, beta, epochs, labels.value)
+    if preview:
+        _preview(Lab(lab), asked, format)
+        return
+    if not primary:
+        raise typer.BadParameter("say what the round must win: --primary METRIC (or look first: --preview)")
+    made = rounds.next_round(Lab(lab), asked, allow_pii)
+    found, files = made.found, made.files
+    audit.note(Lab(lab), who(), "exported", str(files[0]), {"rows": len(found.rows)})
     if format is Format.json:
-        print_json({"spec": str(spec), "pairs": len(found.rows), "counts": found.counts})
+        more = {"edited": found.edited, "adjudicated": found.adjudicated, "files": [str(path) for path in files]}
+        print_json({"spec": str(files[-1]), "pairs": len(found.rows), "counts": found.counts, **more})
         return
     counts = ", ".join(f"{count} {outcome.replace('_', ' ')}" for outcome, count in found.counts.items() if count)
-    print(f"{len(found.rows)} preference pairs ({counts}) -> {spec.parent / 'pairs.jsonl'}")
-    print(f"next: ratchet run {spec}")
+    edited = f", {found.edited} edited" if found.edited else ""
+    print(f"{len(found.rows)} preference pairs ({counts}{edited}) -> {files[0]}")
+    if found.sft:
+        print(f"{len(found.sft)} edited answers -> {files[1]}")
+    print(f"next: ratchet run {files[-1]}")
+
+
+def _preview(lab: Lab, asked: Asked, format: Format) -> None:
+    from harness.core.errors import printable
+    from harness.pipeline.round_preview import lines, preview_round
+
+    found = preview_round(lab, asked)
+    if format is Format.json:
+        print_json(found.model_dump(mode="json"))
+        return
+    for line in lines(found):
+        print(printable(line))
+    if found.yaml:
+        print(f"would write {', '.join(found.files)}:\n\n{found.yaml}", end="")

@@ -96,12 +96,14 @@ class _Made:
             return list(self._table()), {}
         mine = {pair.pair_id for pair in self._main}
         rated = {self._record.campaign: (self._main, [vote for vote in self._votes if vote.pair_id in mine])}
+        name = self._record.campaign
+        rulings = {name: campaigns.rulings(campaigns.read_acts(self._lab, name))}
         if form == "trl-preference":
-            found = preferences.from_votes(rated)
+            found = preferences.from_votes(rated, None, rulings)
             return found.rows, {name: count for name, count in found.counts.items() if name != "used" and count}
         counts: Counter[str] = Counter()
         rows: list[Row] = []
-        for content in preferences.contents_of(rated):
+        for content in preferences.contents_of(rated, rulings):
             own = _kto(content) if form == "trl-kto" else _sft(content)
             rows += own
             counts[content.outcome] += not own

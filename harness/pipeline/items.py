@@ -44,7 +44,7 @@ class Known:
 
 def known(context: Context) -> Known:
     """Every item of the spec. lm-eval is asked for what no file of ours says: seconds the first time, then cached."""
-    items = [marked for evalset in context.evalsets for marked in _of_evalset(evalset)]
+    items = [marked for evalset in context.evalsets for marked in of_evalset(evalset)]
     own = _own(context)
     items += [marked for listed in own.values() for marked in listed]
     settings = context.spec.evaluate.lm_eval
@@ -83,7 +83,7 @@ def of_name(context: Context, name: str) -> list[Marked]:
     """The items of one evalset or lm-eval task ('lm_eval/tiny')."""
     for evalset in context.evalsets:
         if evalset.name == name:
-            return list(_of_evalset(evalset))
+            return list(of_evalset(evalset))
     own = _own(context).get(name.removeprefix(f"{LM_EVAL}/"))
     return own if own is not None else [one for one in known(context).items if one.item.evalset == name]
 
@@ -91,7 +91,8 @@ def of_name(context: Context, name: str) -> list[Marked]:
 # --- inside -----------------------------------------------------------------------------------------------------
 
 
-def _of_evalset(evalset: Evalset) -> Iterator[Marked]:
+def of_evalset(evalset: Evalset) -> Iterator[Marked]:
+    """The items of a business evalset."""
     for item in evalset.items:
         found = Item(
             evalset=evalset.name,

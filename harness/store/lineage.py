@@ -29,7 +29,8 @@ def rated_pairs(lab: Lab, data: DataRef) -> list[dict[str, Any]]:
 
 
 def _read(path: Path, sha256: str) -> list[dict[str, Any]]:
-    return [row for _, written in raw_rows(path, finite=False) for row in _heard(written, sha256)]
+    heard = [row for _, written in raw_rows(path, finite=False) for row in _heard(written, sha256)]
+    return list({tuple(row.items()): row for row in heard}.values())  # an edit is a row beside its pair's
 
 
 def _heard(row: dict[str, Any], sha256: str) -> list[dict[str, Any]]:
