@@ -11,8 +11,11 @@ preferred, or that a lead ruled for. Everything else is counted, never used, nev
 
 from harness.preferences.files import round_files, write_round
 from harness.preferences.labels import (
+    EDITED,
+    LABEL_RULE,
     MIN_COMPARISONS,
     OUTCOMES,
+    RULED,
     Agreement,
     Content,
     Outcome,
@@ -25,8 +28,11 @@ from harness.preferences.rows import Preferences, from_votes, lineage_of
 from harness.preferences.spec import SFT_LEARNING_RATE, SFT_TO_DPO, TAKEN_OVER, next_spec
 
 __all__ = [
+    "EDITED",
+    "LABEL_RULE",
     "MIN_COMPARISONS",
     "OUTCOMES",
+    "RULED",
     "SFT_LEARNING_RATE",
     "SFT_TO_DPO",
     "TAKEN_OVER",

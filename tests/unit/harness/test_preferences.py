@@ -12,7 +12,7 @@ import pytest
 
 from harness import preferences
 from harness.core.errors import InputError
-from harness.core.rating import Answer, Pair, Vote
+from harness.core.rating import Answer, Edit, Pair, Ruling, Vote
 from harness.spec import load_spec
 
 PREVIOUS: dict[str, Any] = {
@@ -139,6 +139,68 @@ def test_smoothing_is_the_share_of_wrong_rows(flip: float, raters: int) -> None:
     assert made.agreement.flip_rate == pytest.approx(flip, abs=0.03)
     wrong = sum(row["chosen"][0]["content"].startswith("bad") for row in made.rows) / len(made.rows)
     assert made.label_smoothing == pytest.approx(wrong, abs=0.02)
+
+
+# --- rulings and edits ------------------------------------------------------------------------------------------
+
+
+def ruled(number: int, choice: str, at: str = "2026-11-20T09:00:00+00:00") -> dict[str, dict[str, Ruling]]:
+    act = {"event_id": f"r{number}", "campaign": "style", "who": "lea", "at": at, "pair_id": f"p{number}"}
+    return {"style": {f"p{number}": Ruling.model_validate(act | {"choice": choice})}}
+
+
+@pytest.mark.parametrize(("choice", "outcome"), [("b", "used"), ("tie", "tie"), ("both_bad", "both_bad")])
+def test_a_ruling_goes_before_votes(choice: str, outcome: str) -> None:
+    split = [vote(1, "ann", "left"), vote(1, "bo", "right")]
+    made = preferences.from_votes({"style": ([pair(1)], split)}, rulings=ruled(1, choice))
+    assert made.counts[outcome] == made.adjudicated == 1
+    if choice == "b":
+        (row,) = made.rows
+        assert (row["chosen"][0]["content"], row["label_rule"]) == ("bad 1", preferences.RULED)
+        assert (row["votes"]["chosen"], row["votes"]["rejected"]) == (1, 1)
+    assert preferences.from_votes({"style": ([pair(1)], split)}).counts["conflict"] == 1
+
+
+def test_a_ruling_on_the_same_answers_the_other_way_round_means_the_same_answer() -> None:
+    pairs = [pair(1, "yes", "no"), pair(2, "no", "yes")]
+    made = preferences.from_votes({"style": (pairs, [vote(1, "ann", "left")])}, rulings=ruled(2, "a"))
+    assert [row["chosen"][0]["content"] for row in made.rows] == ["no"]
+
+
+def test_a_ruling_weighs_as_one_more_vote_in_the_label_error() -> None:
+    """Two raters of error e = (1 − √0.8)/2 = 0.0528 who differ on 4 of 40: a ruling on those 4 leaves odds of one vote,
+    wrong with chance e; 36 agreed ones are wrong with e²/(e² + (1 − e)²) = 0.0031. Mean 0.0081."""
+    votes = [vote(n, rater, "right" if rater == "b" and n < 4 else "left") for n in range(40) for rater in "ab"]
+    rulings = {"style": {name: act for n in range(4) for name, act in ruled(n, "a")["style"].items()}}
+    made = preferences.from_votes({"style": ([pair(n) for n in range(40)], votes)}, rulings=rulings)
+    assert len(made.rows) == 40
+    assert made.label_smoothing == pytest.approx((4 * 0.0528 + 36 * 0.0031) / 40, abs=6e-4)
+
+
+def edited(number: int, rater: str, side: str, text: str) -> Vote:
+    edit = Edit.model_validate({"side": side, "text": text})
+    return vote(number, rater, "left").model_copy(update={"edit": edit})
+
+
+def test_an_edit_is_a_row_over_its_original_and_a_row_to_imitate() -> None:
+    made = of([pair(1)], [edited(1, "ann", "b", "best 1")])
+    _, row = made.rows
+    assert (row["chosen"][0]["content"], row["rejected"][0]["content"]) == ("best 1", "bad 1")
+    assert (row["assignments"], row["label_rule"]) == (["style/p1/ann"], preferences.EDITED)
+    assert row.keys() == made.rows[0].keys()  # one table for whoever reads the file
+    (alone,) = made.sft
+    assert (alone["prompt"], alone["completion"]) == (row["prompt"], row["chosen"])
+    assert (made.edited, made.counts["used"]) == (1, 1)
+    assert "1 edited answers" in next_spec(made)
+
+
+@pytest.mark.parametrize("text", ["good 1", " good  1\n", "bad 1", "  "])
+def test_an_edit_that_says_nothing_new_is_no_row(text: str) -> None:
+    assert of([pair(1)], [edited(1, "ann", "a", text)]).edited == 0
+
+
+def test_two_people_with_the_same_edit_are_one_row() -> None:
+    assert of([pair(1)], [edited(1, "ann", "a", "best"), edited(1, "bo", "a", "best ")]).edited == 1
 
 
 # --- the next round ---------------------------------------------------------------------------------------------
