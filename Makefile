@@ -23,7 +23,7 @@ lint: setup
 	.venv/bin/lint-imports
 
 test: lint clients
-	$(PY) -m pytest -m "not long and not gpu"
+	$(PY) -m pytest -m "not long and not gpu" -n 2 --dist loadfile
 
 test-long: clients
 	$(PY) -m pytest -m "long"
