@@ -143,8 +143,13 @@ def _votes_said(votes: list[dict[str, Any]]) -> str:
     raters = len({one["rater"] for one in votes})
     names = ", ".join(sorted({one["campaign"] for one in votes}))
     undone = sum(one["undone"] for one in votes)
-    told = f"{len(votes)} votes by {raters} raters on {pairs} pairs shaped it (campaigns: {names})"
+    who = f"{_many(len(votes), 'vote')} by {_many(raters, 'rater')}"
+    told = f"{who} on {_many(pairs, 'pair')} shaped it (campaigns: {names})"
     return f"{told}; {undone} of them were taken back since." if undone else f"{told}."
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _touches(votes: list[dict[str, Any]], items: list[dict[str, Any]]) -> list[Touch]:

@@ -74,8 +74,9 @@ BEHIND: dict[str, Callable[[Path], None]] = {
 }
 
 
-# Their neighbours in time stay in `make test`; these train or evaluate anew for most of a minute each.
-SLOW = ("adapter.files", "parity.record", "eval.record")
+# These train or evaluate anew for one to three minutes each; `make test` keeps the points before and after them, and
+# test_training_dies_with_the_command.
+SLOW = ("adapter.files", "adapter.record", "parity.record", "eval.record")
 POINTS = [pytest.param(point, marks=pytest.mark.long if point in SLOW else ()) for point in BEHIND]
 
 

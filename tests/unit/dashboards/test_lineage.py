@@ -42,7 +42,7 @@ def opened(client: TestClient, search: str) -> str:
 
 def test_the_page_answers_the_question_and_shows_the_way(client: TestClient) -> None:
     shown = opened(client, "")
-    assert "1 votes by 1 raters on 1 pairs shaped it" in shown
+    assert "1 vote by 1 rater on 1 pair shaped it" in shown
     assert "Yes, they touch its gate" in shown
     for name in ("touches", "raters", "data", "runs", "gates", "evals", "verdicts", "versions", "moves", "votes"):
         assert f"id='{name}'" in shown

@@ -50,7 +50,7 @@ def test_one_query_of_any_duckdb_client_answers_the_question(full: Lab) -> None:
 def test_the_command_says_it_in_words_and_for_programs(full: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     assert said(full, "r-1") == 0
     told = capsys.readouterr().out
-    assert "1 votes by 1 raters on 1 pairs shaped it (campaigns: round1). Yes, they touch its gate: 1 rated" in told
+    assert "1 vote by 1 rater on 1 pair shaped it (campaigns: round1). Yes, they touch its gate: 1 rated" in told
     assert "alias: aac@prod -> v1 by ann: better" in told
     assert said(full, "r-1", "--format", "json") == 0
     found = json.loads(capsys.readouterr().out)
