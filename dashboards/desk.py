@@ -173,10 +173,9 @@ class Desk:
 
     def _open(self, rater: str, ticket: str) -> tuple[campaigns.Assignment, datetime.datetime] | None:
         """The assignment and time on a ticket, or None unless it is one of this rater's, of the take that is open and
-        shown before now. Brings what the handout knows up to date."""
+        shown before now."""
         name, _, at = ticket.partition("|")
         parts = name.split("/")
-        self._handout.done(rater)
         assignment = self._handout.assignment(parts[1], rater) if len(parts) in (3, 4) else None
         if assignment is None or assignment.name != name:
             return None
@@ -229,20 +228,14 @@ class Desk:
 def _vote(
     assignment: campaigns.Assignment, choice: Choice, given: Details, shown: datetime.datetime, at: datetime.datetime
 ) -> Vote:
-    return Vote(
-        assignment=assignment.name,
-        campaign=assignment.campaign,
-        pair_id=assignment.pair.pair_id,
-        rater=assignment.rater,
-        left=assignment.left,
-        choice=choice,
-        shown_at=_text(shown),
-        at=_text(at),
+    return assignment.vote(
+        choice,
+        _text(shown),
+        _text(at),
         seconds=round((at - shown).total_seconds(), 3),
         reason=given.reason.strip(),
         tags=list(dict.fromkeys(given.tags)),
         edit=_edit(assignment, given.edit),
-        take=assignment.take,
     )
 
 

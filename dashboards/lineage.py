@@ -13,7 +13,7 @@ import gradio as gr
 
 from dashboards.doors import Door
 from dashboards.results_view import note, table
-from dashboards.web import complain, css, plain, theme
+from dashboards.web import complain, css, html_part, plain, theme
 from harness.core.errors import RatchetError
 from harness.core.paths import Lab
 from harness.people import Refused
@@ -65,7 +65,7 @@ def build(lab: Lab, door: Door) -> gr.Blocks:
         gr.HTML("<h1>Lineage</h1>", js_on_load=None, apply_default_css=False)
         # A custom value: a link may name an alias or a version, and `lineage` looks at every value anyway.
         run = gr.Dropdown([], label="Run, version or alias", elem_id="run", allow_custom_value=True)
-        body = gr.HTML("", elem_id="lineage", js_on_load=None, apply_default_css=False)
+        body = html_part("lineage")
         address = gr.Textbox(visible="hidden", label="address")
         quiet: dict[str, Any] = {"outputs": [run, body], "queue": False, "api_visibility": "private"}
         page.load(screen.opened, [address], js="() => [window.location.search]", show_progress="hidden", **quiet)

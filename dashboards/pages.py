@@ -55,8 +55,7 @@ def open_campaigns(lab: Lab, kind: str = "compare") -> list[str]:
 
 def is_closed(lab: Lab, campaign: str) -> bool:
     """Whether the last word of the leads was to close it."""
-    said = [act for act in _steers(campaigns.folder(lab, campaign)) if act.what in ("close", "reopen")]
-    return bool(said) and max(said, key=lambda act: act.at).what == "close"
+    return campaigns.is_closed(_steers(campaigns.folder(lab, campaign)))
 
 
 def _steers(place: Path) -> Iterator[Steer]:

@@ -16,7 +16,7 @@ from dashboards.desk import Desk
 from dashboards.doors import Guests
 from dashboards.screen import Note, Screen
 from dashboards.texts import I18N, Texts, texts_for
-from dashboards.web import STATIC, complain, css, theme
+from dashboards.web import complain, css, html_part, script, theme
 from harness.core.errors import RatchetError
 from harness.core.rating import Choice
 
@@ -30,8 +30,8 @@ def look() -> dict[str, Any]:
     """Theme, styles, keyboard script and languages, as mount_gradio_app takes them."""
     return {
         "theme": theme(),
-        "css": css("markdown.css", "rate.css"),
-        "head": f"<script>{(STATIC / 'rate.js').read_text(encoding='utf-8')}</script>",
+        "css": css("markdown.css", "saving.css", "rate.css"),
+        "head": script("saving.js", "rate.js"),
         "i18n": I18N,
     }
 
@@ -40,15 +40,15 @@ def build(desk: Desk, guests: Guests, home: str = "") -> gr.Blocks:
     """The page of one campaign; `home` is where a link leads back to. `queue=False` throughout: a queued event is lost
     when its tab closes."""
     with gr.Blocks(title="Rate answers", analytics_enabled=False) as page:
-        progress, note = _html("progress"), _html("note")
+        progress, note = html_part("progress"), html_part("note")
         with gr.Column(elem_id="desk", visible=False) as column:
-            prompt = _html("prompt")
+            prompt = html_part("prompt")
             with gr.Row(elem_id="answers"):
-                left, right = _html("left"), _html("right")
-            why = _html("why")
+                left, right = html_part("left"), html_part("right")
+            why = html_part("why")
             with gr.Row(elem_id="choices"):
                 buttons = {choice: _button(f"choose_{choice}", f"choose-{choice}") for choice in CHOICES}
-        over, tools = _html("over"), _html("tools")
+        over, tools = html_part("over"), html_part("tools")
         # Pressed by rate.js, from its dialogs.
         skip, go_on, undo, say = (_button(*names, hidden=True) for names in view.HIDDEN_BUTTONS)
         ticket, details = _hidden("ticket"), _hidden("details")
@@ -91,10 +91,6 @@ def build(desk: Desk, guests: Guests, home: str = "") -> gr.Blocks:
         undo.click(take_back, [ticket], outputs, **quiet)
         say.click(tell, [ticket, details], outputs, js="(held, _) => [held, ratchet.said()]", **quiet)
     return page
-
-
-def _html(name: str) -> gr.HTML:
-    return gr.HTML("", elem_id=name, js_on_load=None, apply_default_css=False)
 
 
 def _button(label: str, name: str, hidden: bool = False) -> gr.Button:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dashboards.markdown import as_html
 from dashboards.screen import Note, Screen
 from dashboards.texts import Texts
-from dashboards.web import plain
+from dashboards.web import plain, progress_bar
 
 OVER = ("done", "paused", "closed")  # stages in which nothing can be chosen
 HIDDEN_BUTTONS = (("choose_skip", "choose-skip"), ("go_on", "go-on"), ("undo", "undo"), ("report", "say"))
@@ -42,7 +42,6 @@ def note(texts: Texts, note: Note, screen: Screen | None = None) -> str:
 
 def progress(texts: Texts, screen: Screen) -> str:
     """Where the rater is: this pair, how many are saved and left, and at what pace."""
-    total = screen.done + screen.left
     if screen.stage in ("practice", "explained"):
         title = texts("practice", n=screen.practice[0], total=screen.practice[1])
     elif screen.stage == "done":
@@ -52,14 +51,10 @@ def progress(texts: Texts, screen: Screen) -> str:
     counts = [texts("saved_count", done=screen.done), texts("left_count", left=screen.left)]
     if screen.pace_s is not None:
         counts.append(texts("pace", seconds=round(screen.pace_s)))
-    share = 100 * screen.done / max(total, 1)
-    return (
-        f'<div class="bar-line"><h1>{title}</h1>'
-        f'<span class="count">{" · ".join([*counts, plain(screen.rater)])}</span></div>'
-        f'<div class="bar" role="progressbar" aria-label="{texts("progress_bar")}" aria-valuemin="0"'
-        f' aria-valuenow="{screen.done}" aria-valuemax="{total}"><i style="width: {share:.2f}%"></i></div>'
-        + (f'<p class="hint">{texts("practice_hint")}</p>' if screen.stage == "practice" else "")
+    bar = progress_bar(
+        title, " · ".join([*counts, plain(screen.rater)]), texts("progress_bar"), screen.done, screen.done + screen.left
     )
+    return bar + (f'<p class="hint">{texts("practice_hint")}</p>' if screen.stage == "practice" else "")
 
 
 def pair(texts: Texts, screen: Screen) -> list[str]:

@@ -17,7 +17,7 @@ from dashboards import results_data as data
 from dashboards import results_view as show
 from dashboards.doors import Guests
 from dashboards.view import ALL_PLANS, KINDS, PER_PAGE, Choices, View, fit, read_query
-from dashboards.web import css, theme
+from dashboards.web import css, html_part, theme
 from harness.core.errors import InputError, RatchetError
 from harness.core.paths import Lab
 from harness.gate import DECIDING_SPLIT
@@ -233,25 +233,25 @@ def build(lab: Lab, links: Guests) -> gr.Blocks:
 
 def _components() -> dict[str, Any]:
     """Everything on the page by name, in its place."""
-    parts: dict[str, Any] = {"note": _html("note")}
+    parts: dict[str, Any] = {"note": html_part("note")}
     with gr.Row(elem_id="filters"):
         for name, label in (("plan", "Plan"), ("evalset", "Evalset"), ("metric", "Metric"), ("split", "Split")):
             parts[name] = _dropdown(name, label)
     parts["tab"] = gr.Textbox(visible="hidden", label="tab")
     with gr.Tabs(elem_id="tabs") as parts["tabs"]:
         with _tab(parts, "leaderboard"):
-            parts["board"] = _html("board")
+            parts["board"] = html_part("board")
         with _tab(parts, "runs"):
             parts["runs"] = _dropdown("runs", "Runs", multiselect=True)
-            parts["side"] = _html("side")
+            parts["side"] = html_part("side")
         with _tab(parts, "items"):
             _item_components(parts)
         with _tab(parts, "versions"):
             parts["name"] = _dropdown("name", "Name")
-            parts["history"] = _html("history")
+            parts["history"] = html_part("history")
         with _tab(parts, "plots"):
-            parts["pictures"] = _html("pictures")
-    parts["link"] = _html("link")
+            parts["pictures"] = html_part("pictures")
+    parts["link"] = html_part("link")
     return parts
 
 
@@ -259,7 +259,7 @@ def _item_components(parts: dict[str, Any]) -> None:
     with gr.Row():
         parts["subjects"] = _dropdown("subjects", "Subjects: the first two are compared", multiselect=True)
         parts["kind"] = _dropdown("kind", "Show")
-    parts["counts"], parts["cards"] = _html("counts"), _html("cards")
+    parts["counts"], parts["cards"] = html_part("counts"), html_part("cards")
     with gr.Row(elem_id="pages"):
         parts["back"] = gr.Button("Back", elem_id="back", size="sm")
         parts["place"] = gr.Number(value=1, precision=0, minimum=1, label="Page", elem_id="page")
@@ -269,7 +269,7 @@ def _item_components(parts: dict[str, Any]) -> None:
         parts["tag"] = gr.Textbox(label="What is wrong with it", placeholder="wrong tense", elem_id="tag", max_lines=1)
         parts["add"] = gr.Button("Add tag", elem_id="add", size="sm")
         parts["take"] = gr.Button("Take away", elem_id="take", size="sm")
-    parts["tags"] = _html("tag-counts")
+    parts["tags"] = html_part("tag-counts")
 
 
 def _tab(parts: dict[str, Any], name: str) -> gr.Tab:
@@ -280,7 +280,3 @@ def _tab(parts: dict[str, Any], name: str) -> gr.Tab:
 def _dropdown(name: str, label: str, multiselect: bool = False) -> gr.Dropdown:
     # Custom values: what is on offer changes while a page is open, and `fit` looks at every value anyway.
     return gr.Dropdown([], label=label, elem_id=name, multiselect=multiselect, allow_custom_value=True)
-
-
-def _html(name: str) -> gr.HTML:
-    return gr.HTML("", elem_id=name, js_on_load=None, apply_default_css=False)

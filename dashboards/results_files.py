@@ -15,8 +15,8 @@ from harness.core.errors import InputError
 from harness.core.paths import Lab
 from harness.report import as_png, as_svg, gallery
 from harness.report.context_plots import curves
+from harness.spreadsheet import FORMULA
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute when it opens a file
 Rows = list[Sequence[Any]]
 _drawing = threading.Lock()  # Matplotlib's settings belong to the process
 

@@ -53,6 +53,26 @@ def no_templates(markup: str) -> str:
     return markup.translate(_TEMPLATE_CHARACTERS)
 
 
+def html_part(name: str) -> gr.HTML:
+    """A part of a Gradio page that shows our own HTML and nothing of Gradio's."""
+    return gr.HTML("", elem_id=name, js_on_load=None, apply_default_css=False)
+
+
+def progress_bar(title: str, counts: str, label: str, done: int, total: int) -> str:
+    """A heading with counts beside it, over a bar; the texts are HTML already."""
+    share = 100 * done / max(total, 1)
+    return (
+        f'<div class="bar-line"><h1>{title}</h1><span class="count">{counts}</span></div>'
+        f'<div class="bar" role="progressbar" aria-label="{label}" aria-valuemin="0" aria-valuenow="{done}" '
+        f'aria-valuemax="{total}"><i style="width: {share:.2f}%"></i></div>'
+    )
+
+
+def script(*files: str) -> str:
+    """A Gradio page's own scripts, for its head."""
+    return f"<script>{''.join((STATIC / file).read_text(encoding='utf-8') for file in files)}</script>"
+
+
 def css(*files: str) -> str:
     """A Gradio page's styles: the shared ones, then the page's own."""
     return PLAIN_CSS + "".join((STATIC / file).read_text(encoding="utf-8") for file in ("frame.css", *files))

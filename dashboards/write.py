@@ -17,7 +17,7 @@ import gradio as gr
 
 from dashboards.doors import Door
 from dashboards.markdown import as_html
-from dashboards.web import STATIC, complain, css, no_templates, plain, theme
+from dashboards.web import complain, css, html_part, no_templates, plain, progress_bar, script, theme
 from dashboards.write_desk import Said, Sheet, WriteDesk
 from harness.core.errors import RatchetError
 from harness.people import Refused
@@ -34,19 +34,19 @@ def look() -> dict[str, Any]:
     """Theme, styles and script, as mount_gradio_app takes them."""
     return {
         "theme": theme(),
-        "css": css("markdown.css", "write.css"),
-        "head": f"<script>{(STATIC / 'write.js').read_text(encoding='utf-8')}</script>",
+        "css": css("markdown.css", "saving.css", "write.css"),
+        "head": script("saving.js", "write.js"),
     }
 
 
 def build(desk: WriteDesk, door: Door) -> gr.Blocks:
     """The page of one campaign. `queue=False` throughout: a queued event is lost when its tab closes."""
     with gr.Blocks(title="Write answers", analytics_enabled=False) as page:
-        progress, note = _html("progress"), _html("note")
+        progress, note = html_part("progress"), html_part("note")
         with gr.Column(elem_id="desk", visible=False) as column:
-            prompt = _html("prompt")
+            prompt = html_part("prompt")
             with gr.Row(elem_id="sheets"):
-                draft = _html("draft")
+                draft = html_part("draft")
                 with gr.Column(elem_id="mine"):
                     text = gr.Textbox(label="Your text", elem_id="text", lines=10, max_lines=30, interactive=True)
                     reason = gr.Textbox(label="Why you send it back", elem_id="reason", lines=2, interactive=True)
@@ -57,7 +57,7 @@ def build(desk: WriteDesk, door: Door) -> gr.Blocks:
                 skip = gr.Button("Skip", elem_id="do-skip")
             with gr.Accordion("How to write and to read", open=False, elem_id="guidelines"):
                 gr.Markdown(desk.guidelines)  # sanitised, unlike gr.HTML
-        over = _html("over")
+        over = html_part("over")
         ticket = gr.Textbox(visible="hidden", elem_id="ticket", label="ticket", interactive=True)
         quiet: dict[str, Any] = {
             "outputs": [note, progress, column, prompt, draft, text, reason, save, accept, send_back, over, ticket],
@@ -88,10 +88,6 @@ def build(desk: WriteDesk, door: Door) -> gr.Blocks:
         send_back.click(on_send_back, inputs=[ticket, text, reason], **quiet)
         skip.click(on_skip, inputs=[ticket, reason], **quiet)
     return page
-
-
-def _html(name: str) -> gr.HTML:
-    return gr.HTML("", elem_id=name, js_on_load=None, apply_default_css=False)
 
 
 def _answered(door: Door, request: gr.Request, act: Callable[[str], Sheet]) -> list[Any]:
@@ -141,13 +137,11 @@ def _progress(sheet: Sheet) -> str:
     at = sheet.progress
     what = "Read somebody's text" if sheet.step == "review" else "Correct the draft"
     title = what if sheet.ticket else "Nothing for you now"
-    share = 100 * at.accepted / max(at.total, 1)
-    return (
-        f'<div class="bar-line"><h1>{title}</h1><span class="count">{at.mine} saved by you · {at.accepted} of '
-        f"{at.total} accepted · {at.to_write} to write, {at.to_review} to read · {plain(sheet.who)}</span></div>"
-        f'<div class="bar" role="progressbar" aria-label="Texts accepted" aria-valuemin="0" '
-        f'aria-valuenow="{at.accepted}" aria-valuemax="{at.total}"><i style="width: {share:.2f}%"></i></div>'
+    counts = (
+        f"{at.mine} saved by you · {at.accepted} of {at.total} accepted · {at.to_write} to write, "
+        f"{at.to_review} to read · {plain(sheet.who)}"
     )
+    return progress_bar(title, counts, "Texts accepted", at.accepted, at.total)
 
 
 def _prompt(turns: Sequence[dict[str, str]]) -> str:

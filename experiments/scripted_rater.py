@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness.campaign import Assignment, Assignments, VoteLog, folder, read
 from harness.core.paths import Lab
-from harness.core.rating import Choice, Vote
+from harness.core.rating import Choice
 from harness.core.records import now
 
 RATER = "scripted-warm"
@@ -37,7 +37,7 @@ def main() -> int:
     while assignment := assignments.next(RATER, log.of(RATER)):
         choice = _choose(assignment, marks, generator, arguments.noise)
         counts[choice] = counts.get(choice, 0) + 1
-        log.add(_vote(assignment, choice))
+        log.add(assignment.vote(choice, shown_at=now(), at=now()))
     log.close()
     print(f"{RATER} rated {sum(counts.values())} of {assignments.total} pairs: {counts}")
     return 0
@@ -51,19 +51,6 @@ def _choose(
         return "tie"
     prefers_left = (left > right) != (generator.random() < noise)
     return "left" if prefers_left else "right"
-
-
-def _vote(assignment: Assignment, choice: Choice) -> Vote:
-    return Vote(
-        assignment=assignment.name,
-        campaign=assignment.campaign,
-        pair_id=assignment.pair.pair_id,
-        rater=assignment.rater,
-        left=assignment.left,
-        choice=choice,
-        shown_at=now(),
-        at=now(),
-    )
 
 
 def _marks() -> Callable[[str], dict[str, bool]]:

@@ -4,7 +4,6 @@
 const CHOICES = {"1": "left", "2": "right", "3": "tie", "4": "both_bad"};
 const TOOLS = {s: "skip", e: "edit", t: "tags", u: "undo", g: "guidelines", r: "raw", f: "report", p: "suggest"};
 const SENDING = "#choices button, #choose-skip, #undo, #say, #go-on";
-const SLOW_MS = 300, LOST_MS = 5000;
 
 const root = document.documentElement;
 const one = (query) => document.querySelector(query);
@@ -144,20 +143,13 @@ document.addEventListener("keydown", (event) => {
 
 // --- what the server says, and when it says nothing -------------------------------------------------------------------
 
-// "Saved" must not stand there while a later choice gets no answer (server gone, network dead, link withdrawn).
-const waiting = document.createElement("p");
-waiting.id = "waiting";
-let timers = [];
-const say = (text, tone) => { waiting.textContent = text ?? ""; waiting.className = "note " + tone; };
-
 document.addEventListener("click", (event) => {
   if (!event.target.closest(SENDING)) return;
-  timers.forEach(clearTimeout);
-  timers = [
-    setTimeout(() => say(texts().saving, "calm"), SLOW_MS),
-    setTimeout(() => { say(texts().lost, "error"); remember({lost: screenName}); }, navigator.onLine ? LOST_MS : 0),
-  ];
-  if (!navigator.onLine) clearTimeout(timers.shift());
+  awaitAnswer(
+    () => say(texts().saving, "calm"),
+    () => { say(texts().lost, "error"); remember({lost: screenName}); },
+    navigator.onLine ? LOST_MS : 0,
+  );
 }, true);
 
 window.addEventListener("offline", () => say(texts().offline, "error"));
@@ -168,7 +160,7 @@ let answered = "", isNew = true;
 
 const hear = (line) => {
   answered = line.dataset.at;
-  timers.forEach(clearTimeout);
+  stopWaiting();
   say(navigator.onLine ? "" : texts().offline, navigator.onLine ? "" : "error");
   if (saying && line.classList.contains("saved")) one(`#${saying.what === "unsafe" ? "report" : "suggest"}-text`).value = "";
   saying = null;
@@ -198,10 +190,8 @@ const greet = () => {
 };
 
 new MutationObserver(() => {
-  const progress = document.getElementById("progress"), note = document.getElementById("note");
-  if (!progress || !note) return;
-  if (waiting.parentElement !== note) note.append(waiting);
-  for (const line of [progress, note]) line.setAttribute("aria-live", "polite");
+  const note = noteLine();
+  if (!note) return;
   for (const [key, choice] of Object.entries(CHOICES)) {
     document.getElementById("choose-" + choice)?.setAttribute("aria-keyshortcuts", key);
   }

@@ -1,5 +1,5 @@
 // Ctrl+Enter (or Cmd) saves or accepts. What is typed is kept in this browser until the server says that it is on disk.
-const SLOW_MS = 300, LOST_MS = 5000, KEEP_MS = 30 * 24 * 3600 * 1000, PREFIX = "ratchet-write:";
+const KEEP_MS = 30 * 24 * 3600 * 1000, PREFIX = "ratchet-write:";
 
 const byId = (name) => document.getElementById(name);
 const box = (name) => byId(name)?.querySelector("textarea");
@@ -60,32 +60,24 @@ function restore() {
   }, 25);
 }
 
-// --- "Saved" must not stand there while a later press gets no answer (server gone, signed out)
-
-const waiting = document.createElement("p");
-waiting.id = "waiting";
-let timers = [];
-const say = (text, tone) => { waiting.textContent = text; waiting.className = "note " + tone; };
+// --- what the server says, and when it says nothing
 
 document.addEventListener("click", (event) => {
   if (!event.target.closest("#choices button")) return;
-  timers.forEach(clearTimeout);
-  timers = [
-    setTimeout(() => say("Saving…", "calm"), SLOW_MS),
-    setTimeout(() => say("Not saved: the server does not answer. What you typed stays here, also after a reload; " +
-      "try again in a moment.", "error"), LOST_MS),
-  ];
+  awaitAnswer(
+    () => say("Saving…", "calm"),
+    () => say("Not saved: the server does not answer. What you typed stays here, also after a reload; " +
+      "try again in a moment.", "error"),
+  );
 }, true);
 
 new MutationObserver(() => {
-  const progress = byId("progress"), note = byId("note");
-  if (!progress || !note) return;
-  if (waiting.parentElement !== note) note.append(waiting);
-  for (const line of [progress, note]) line.setAttribute("aria-live", "polite");
+  const note = noteLine();
+  if (!note) return;
   (byId("do-save") ?? byId("do-accept"))?.setAttribute("aria-keyshortcuts", "Control+Enter");
   const found = note.querySelector("[data-at]")?.dataset;
   if (!found || found.at === shown.at) return;
-  timers.forEach(clearTimeout);
+  stopWaiting();
   say("", "");
   if (found.ticket === undefined) { shown.at = found.at; return; }  // the page stays as it is, under a new note
   const next = {...found};

@@ -18,7 +18,7 @@
 Nothing here makes answers or shows pages. Votes and acts are only ever added.
 """
 
-from harness.campaign.acts import ACTS, ActLog, read_acts, rulings
+from harness.campaign.acts import ACTS, ActLog, is_closed, read_acts, rulings
 from harness.campaign.assignments import Assignment, Assignments, Side, assign
 from harness.campaign.files import (
     MainPairs,
@@ -58,6 +58,7 @@ __all__ = [
     "combine",
     "drafts",
     "folder",
+    "is_closed",
     "list_all",
     "make_pairs",
     "of_purpose",

@@ -78,6 +78,12 @@ def read_acts(lab: Lab, campaign: str) -> list[AnyAct]:
     return ActLog(folder(lab, campaign)).acts()
 
 
+def is_closed(acts: Iterable[AnyAct]) -> bool:
+    """Whether the last word of the leads was to close the campaign."""
+    said = [act for act in acts if act.kind == "steer" and act.what in ("close", "reopen")]
+    return bool(said) and sorted(said, key=lambda act: act.at)[-1].what == "close"
+
+
 def rulings(acts: Iterable[AnyAct]) -> dict[str, Ruling]:
     """Pair -> the lead's ruling that stands: the latest."""
     found = [act for act in acts if act.kind == "ruling"]

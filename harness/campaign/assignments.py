@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from harness.campaign.pairs import draw
-from harness.core.rating import CampaignRecord, Pair
+from harness.core.rating import CampaignRecord, Choice, Pair, Vote
 
 Side = Literal["a", "b"]
 
@@ -31,6 +31,21 @@ class Assignment:
         """The two texts, left then right."""
         texts = (self.pair.a.text, self.pair.b.text)
         return texts if self.left == "a" else (texts[1], texts[0])
+
+    def vote(self, choice: Choice, shown_at: str, at: str, **more: Any) -> Vote:
+        """The rater's vote on it; times are UTC, ISO 8601, and `more` are further fields of a Vote."""
+        return Vote(
+            assignment=self.name,
+            campaign=self.campaign,
+            pair_id=self.pair.pair_id,
+            rater=self.rater,
+            left=self.left,
+            take=self.take,
+            choice=choice,
+            shown_at=shown_at,
+            at=at,
+            **more,
+        )
 
 
 def assign(record: CampaignRecord, pair: Pair, rater: str, take: int = 0) -> Assignment:

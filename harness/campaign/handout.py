@@ -128,6 +128,7 @@ class Handout:
     def assignment(self, pair_id: str, rater: str) -> Assignment | None:
         """The rater's assignment for a pair, at the take that is open; None for a pair that is not here."""
         with self._lock:
+            self._refresh(None)
             return self._assignment(pair_id, rater)
 
     def undo(self, rater: str, at: datetime.datetime | None = None) -> Assignment | None:

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,6 +165,11 @@ def sync_folder(folder: Path) -> None:
 def write_json(path: Path, value: Any, point: str | None = None) -> None:
     """`write_atomic` of indented JSON."""
     write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(), point)
+
+
+def json_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Rows as JSONL, one object a line. ValueError for a NaN or an infinity, which are not JSON."""
+    return "".join(json.dumps(dict(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows).encode()
 
 
 def read_json(path: Path) -> Any:

@@ -26,8 +26,7 @@ def campaign_board(lab: Lab, campaign: str) -> CampaignBoard:
         raise InputError(f"campaign {campaign!r} is for writing: nobody compares answers there")
     log = campaigns.VoteLog(campaigns.folder(lab, campaign))
     votes = list(log.votes().values())
-    steers = [act.what for act in campaigns.read_acts(lab, campaign) if act.kind == "steer"]
-    blind = [what for what in steers if what in ("close", "reopen")][-1:] != ["close"]
+    blind = not campaigns.is_closed(campaigns.read_acts(lab, campaign))
     names = blind_names(record) if blind else None
     found = ratings.board(pairs, votes, names, record.seed)
     return CampaignBoard(campaign=campaign, blind=blind, board=found)

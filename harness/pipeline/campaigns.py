@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -252,7 +251,3 @@ def _repeats(pairs: Sequence[Pair], wanted: Wanted) -> list[Pair]:
         pair.model_copy(update={"pair_id": f"{pair.pair_id}-again", "role": "repeat", "repeat_of": pair.pair_id})
         for pair in order[:count]
     ]
-
-
-def as_lines(rows: Sequence[dict[str, Any]]) -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows).encode()

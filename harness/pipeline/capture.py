@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from harness import captured, pii, store
 from harness.captured import Form
 from harness.core.errors import InputError
 from harness.core.journal import segments
-from harness.core.paths import Lab, write_atomic
+from harness.core.paths import Lab, json_lines, write_atomic
 from harness.core.records import now
 from harness.core.traffic import CALLS, FEEDBACK, Audit, audit, keep_days, purge, set_keep_days
 
@@ -102,7 +101,7 @@ def export(lab: Lab, form: Form, out: Path, alias: str | None, who: str, allow_p
                          "see `ratchet capture stats`")  # fmt: skip
     texts = [{key: row[key] for key in TEXTS if key in row} for row in made.rows]
     pii.refuse(pii.scan(texts), str(out), allow_pii)
-    data = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in made.rows).encode()
+    data = json_lines(made.rows)
     counts = {"rows": len(made.rows), **made.refused}
     audit(lab, Audit(at=now(), who=who, did="export", counts=counts, path=str(out.absolute()), what=form))
     write_atomic(out, data, mode=0o600)

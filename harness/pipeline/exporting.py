@@ -15,16 +15,15 @@ from harness import audit, pii, preferences, ratings
 from harness import campaign as campaigns
 from harness.core.errors import InputError
 from harness.core.fingerprint import sha256_of
-from harness.core.paths import Lab, write_atomic
+from harness.core.paths import Lab, json_lines, write_atomic
 from harness.core.rating import CampaignRecord, Pair, Vote
 from harness.core.records import now
 from harness.pipeline.board import blind_names, campaign_board
-from harness.pipeline.campaigns import as_lines
+from harness.spreadsheet import FORMULA
 
 Form = Literal["csv", "jsonl", "trl-preference", "trl-kto", "trl-sft"]
 Row = dict[str, Any]
 TEXTS = ("prompt", "a", "b", "chosen", "rejected", "completion", "reason", "tags", "edit_text")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute when it opens a file
 COLUMNS = (
     "campaign", "pair_id", "item_id", "cluster", "prompt", "a", "b", "a_subject", "b_subject", "role", "rater",
     "preferred", "left", "at", "shown_at", "seconds", "reason", "tags", "edit_side", "edit_text", "assignment", "take",
@@ -62,7 +61,7 @@ def export(lab: Lab, campaign: str, form: Form, out: Path, who: str, allow_pii: 
                          "rate, or write and review, some first")  # fmt: skip
     found = pii.scan([{key: row[key] for key in TEXTS if key in row} for row in rows])
     pii.refuse(found, str(out), allow_pii)
-    data = as_csv(rows).encode() if form == "csv" else as_lines(rows)
+    data = as_csv(rows).encode() if form == "csv" else json_lines(rows)
     audit.note(lab, who, "exported", str(out), {"rows": len(rows)})
     write_atomic(out, data)
     if card:
@@ -128,9 +127,8 @@ class _Made:
 
     def _names(self) -> dict[str, str]:
         """What to call the subjects: as the board does."""
-        if not campaign_board(self._lab, self._record.campaign).blind:
-            return {}
-        return blind_names(self._record)
+        acts = campaigns.read_acts(self._lab, self._record.campaign)
+        return {} if campaigns.is_closed(acts) else blind_names(self._record)
 
     def card(self, name: str, form: Form, rows: list[Row], left_out: dict[str, int], found: dict[str, int]) -> str:
         """Where a file's rows come from, in Markdown."""

@@ -12,12 +12,12 @@ from harness import campaign as campaigns
 from harness.core.errors import EvaluationError, InputError
 from harness.core.fingerprint import short_id
 from harness.core.journal import Journal, read_all
-from harness.core.paths import Lab, write_atomic
+from harness.core.paths import Lab, json_lines, write_atomic
 from harness.core.rating import Answer, CampaignRecord
 from harness.core.records import DataRef, Subject
 from harness.data import Turn, inspect, numbered_rows, read_json_lines
 from harness.pipeline import answering
-from harness.pipeline.campaigns import Wanted, as_lines, store_drafts
+from harness.pipeline.campaigns import Wanted, store_drafts
 from harness.progress import Progress
 from serve.client import Reply, ask_many
 
@@ -88,7 +88,7 @@ def rewrite(lab: Lab, wanted: Rewriting, progress: Progress) -> Rewritten:
         raise InputError(f"no answer was rewritten ({dict(+counts)})", "use a stronger model, or another style")
     refused = dict(+counts)
     write_atomic(
-        wanted.out, as_lines([row | {"refused": refused} if not place else row for place, row in enumerate(made)])
+        wanted.out, json_lines([row | {"refused": refused} if not place else row for place, row in enumerate(made)])
     )
     shutil.rmtree(parts, ignore_errors=True)
     return Rewritten(wanted.out, len(made), refused, one.subject, again=False)

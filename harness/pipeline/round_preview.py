@@ -99,15 +99,6 @@ def preview_round(lab: Lab, asked: Asked) -> RoundPreview:
     )
 
 
-def primaries(lab: Lab, asked: Asked) -> list[str]:
-    """Metrics that the round could have to win: the last round's primary first, then those of its evalsets."""
-    previous = preview(lab, asked).previous
-    own = ((previous.get("gate") or {}).get("primary") or {}).get("metric")
-    evalsets, _ = _evalsets(previous)
-    named = [f"{one.name}/{metric}" for one in evalsets for metric in one.definition.metrics]
-    return list(dict.fromkeys([*([str(own)] if own else []), *named]))
-
-
 def lines(found: RoundPreview) -> Iterator[str]:
     """The preview as people read it, without the YAML."""
     yield f"the round of {found.name} after {found.continues or 'nothing yet'}, from {', '.join(found.campaigns)}"

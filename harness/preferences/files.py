@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.core.errors import InputError
-from harness.core.paths import write_atomic
+from harness.core.paths import json_lines, write_atomic
 
 
 def round_files(
     place: Path, rows: Sequence[Mapping[str, Any]], text: str, sft: Sequence[Mapping[str, Any]] = ()
 ) -> dict[Path, bytes]:
     """Path -> content of everything in a round's folder, in the order of writing: data first, the spec last."""
-    written = {place / "sft.jsonl": as_lines(sft)} if sft else {}
-    return {place / "pairs.jsonl": as_lines(rows)} | written | {place / f"{place.name}.yaml": text.encode()}
+    written = {place / "sft.jsonl": json_lines(sft)} if sft else {}
+    return {place / "pairs.jsonl": json_lines(rows)} | written | {place / f"{place.name}.yaml": text.encode()}
 
 
 def write_round(
@@ -35,7 +34,3 @@ def write_round(
         if not path.exists():
             write_atomic(path, data)
     return place / "pairs.jsonl", place / f"{place.name}.yaml"
-
-
-def as_lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    return "".join(json.dumps(dict(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows).encode()

@@ -134,9 +134,7 @@ def _take_vote(content: Content, vote: Vote, turned: bool) -> None:
     content.views.setdefault(vote.rater, _other(view) if turned else view)
     content.assignments.setdefault(vote.rater, vote.assignment)
     if vote.edit is not None:
-        side: Side = vote.edit.side
-        if turned:
-            side = "b" if side == "a" else "a"
+        side: Side = _across(vote.edit.side) if turned else vote.edit.side
         content.edits.append(Edited(vote.rater, side, vote.edit.text, vote.at, vote.assignment))
 
 
@@ -144,15 +142,17 @@ def _take_ruling(content: Content, ruling: Ruling, turned: bool) -> None:
     """The latest one stands, whichever campaign it was made in."""
     if content.ruling is None or content.ruling[0] <= ruling.at:
         choice = ruling.choice
-        if turned and choice in ("a", "b"):
-            choice = "b" if choice == "a" else "a"
+        if turned and (choice == "a" or choice == "b"):
+            choice = _across(choice)
         content.ruling = (ruling.at, choice)
 
 
 def _other(view: View) -> View:
-    if view == "a" or view == "b":
-        return "b" if view == "a" else "a"
-    return view
+    return _across(view) if view == "a" or view == "b" else view
+
+
+def _across(side: Side) -> Side:
+    return "b" if side == "a" else "a"
 
 
 def measure_agreement(contents: Iterable[Content]) -> Agreement:

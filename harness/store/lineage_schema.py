@@ -3,8 +3,8 @@
     SELECT * FROM lineage WHERE run_id = 'r-…'      -- which votes shaped it, and did their prompts touch its gate?
 
 Any DuckDB client can ask that of the published file. `touches` is compared by the same words (whatever case and
-punctuation), the same item id or the same cluster (but numbers,
-which are lines of some file); near copies are what `ratchet lineage` adds (harness.contamination).
+punctuation), the same item id or the same cluster (but numbers, which are lines of some file); near copies are what
+`ratchet lineage` adds (harness.contamination).
 """
 
 LINEAGE = r"""

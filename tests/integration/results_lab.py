@@ -62,13 +62,12 @@ def make(root: Path) -> tuple[Lab, Report]:
     return lab, report
 
 
-def _run(lab: Lab) -> RunJob:
+def trained(lab: Lab) -> RunJob:
+    """The record of a finished run, without its adapter's files."""
     job = RunJob(
         run_id=RUN, label="tuned", base=BaseRef(source="base", path="base", sha256="b" * 64), method={"type": "sft"},
         adapter={"type": "lora", "r": 8}, quantization="none", data=[], arguments={"learning_rate": 0.001}, seed=0,
     )  # fmt: skip
-    steps = [{"step": step, "total": 20, "loss": 3.0 / step} for step in range(1, 21)]
-    write_atomic(lab.runs / RUN / "metrics.jsonl", "".join(json.dumps(one) + "\n" for one in steps).encode())
     summary = TrainSummary(
         steps=20, epochs=1, seconds=12, tokens=3456, first_loss=3.0, final_loss=0.15, device="cpu", dtype="float32"
     )
@@ -76,6 +75,13 @@ def _run(lab: Lab) -> RunJob:
         run_id=RUN, job=job, sha256="a" * 64, rank=8, trainable_parameters=98_304, bytes=400_000, summary=summary,
         versions={}, created=WHEN,
     ).write(lab.adapter_record(RUN))  # fmt: skip
+    return job
+
+
+def _run(lab: Lab) -> RunJob:
+    job = trained(lab)
+    steps = [{"step": step, "total": 20, "loss": 3.0 / step} for step in range(1, 21)]
+    write_atomic(lab.runs / RUN / "metrics.jsonl", "".join(json.dumps(one) + "\n" for one in steps).encode())
     return job
 
 

@@ -7,26 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from results_lab import PLAN, RUN, trained
 
 from harness import audit
 from harness import campaign as campaigns
 from harness.cli import app, one_line
 from harness.core.paths import Lab
 from harness.core.rating import Answer, CampaignRecord, Edit, Pair, Ruling, Vote
-from harness.core.records import (
-    AdapterRecord,
-    BaseRef,
-    DataRef,
-    PlanRecord,
-    RegistryRecord,
-    RunJob,
-    Subject,
-    TrainSummary,
-    Version,
-)
+from harness.core.records import DataRef, PlanRecord, RegistryRecord, Subject, Version
 
 WHEN = "2026-11-20T09:00:00+00:00"
-RUN, PLAN = "r-000000000001", "p-000000000001"
 SUBJECTS = [
     Subject(kind="adapter", label="aac@v1", model=RUN, base_sha256="0" * 64),
     Subject(kind="base", label="zero", model="tiny", base_sha256="0" * 64),
@@ -54,18 +44,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
 
 
 def _promoted(lab: Lab) -> None:
-    base = BaseRef(source="base", path="base", sha256="b" * 64)
-    job = RunJob(
-        run_id=RUN, label="tuned", base=base, method={"type": "sft"}, adapter={"type": "lora", "r": 8},
-        quantization="none", data=[], arguments={"learning_rate": 0.001}, seed=0,
-    )  # fmt: skip
-    summary = TrainSummary(
-        steps=20, epochs=1, seconds=12, tokens=3456, first_loss=3.0, final_loss=0.15, device="cpu", dtype="float32"
-    )
-    AdapterRecord(
-        run_id=RUN, job=job, sha256="a" * 64, rank=8, trainable_parameters=98_304, bytes=400_000, summary=summary,
-        versions={}, created=WHEN,
-    ).write(lab.adapter_record(RUN))  # fmt: skip
+    job = trained(lab)
     spec = {"name": "aac", "base_model": "base", "train": {"dataset": "x.jsonl"}, "evaluate": {"evalsets": ["mini"]},
             "gate": {"primary": {"metric": "mini/exact", "better_than": ["base"]}}}  # fmt: skip
     plan = PlanRecord(plan_id=PLAN, name="aac", spec_path="aac.yaml", spec=spec, runs=[job], gate={}, created=WHEN)
