@@ -22,8 +22,9 @@ lint: setup
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+# A file in one process; the longest come first (as collected: browser, engines, then units), so that both end together.
 test: lint clients
-	$(PY) -m pytest -m "not long and not gpu" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m "not long and not gpu" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-long: clients
 	$(PY) -m pytest -m "long"

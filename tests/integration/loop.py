@@ -94,3 +94,17 @@ gate:
         encoding="utf-8",
     )
     return spec
+
+
+def one_adapter(spec: Path) -> Path:
+    """The same spec cut to one run and one baseline, for tests that need a finished lab and not what is in it."""
+    text = spec.read_text(encoding="utf-8")
+    cuts = {
+        "  _: [{train.adapter.r: 4}, {train.adapter.r: 8, train.quantization: nf4}]": "  train.adapter.r: [4]",
+        "baselines: [zero_shot, {few_shot: 2}]": "baselines: [zero_shot]",
+    }
+    for before, after in cuts.items():
+        assert before in text
+        text = text.replace(before, after)
+    spec.write_text(text, encoding="utf-8")
+    return spec

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from loop import ROOT, answer, ratchet, small_spec, sql, succeed
+from loop import ROOT, answer, one_adapter, ratchet, small_spec, sql, succeed
 
 from harness.core.faults import WRITE_POINTS
 
@@ -29,11 +29,7 @@ TABLES = ("plans", "runs", "train_steps", "evals", "items", "scores", "parity", 
 def finished(tmp_path_factory: pytest.TempPathFactory, engines_dir: Path) -> tuple[Path, Path]:
     """(lab, spec) of a finished run with one adapter; `lab` of a test is a fresh copy of it at its own old path."""
     place = tmp_path_factory.mktemp("kill")
-    spec = small_spec(place)
-    text = spec.read_text(encoding="utf-8")
-    grid = "  _: [{train.adapter.r: 4}, {train.adapter.r: 8, train.quantization: nf4}]"
-    assert grid in text
-    spec.write_text(text.replace(grid, "  train.adapter.r: [4]"), encoding="utf-8")
+    spec = one_adapter(small_spec(place))
     succeed(place / "lab", "run", str(spec))
     shutil.copytree(place / "lab", place / "kept")
     return place / "kept", spec
