@@ -87,7 +87,16 @@ def one_base(work: Path, asked: argparse.Namespace, documents: int, base: Path |
 def served(world: World) -> Iterator[tuple[World, float]]:
     """The world with an engine of its own that has all adapters loaded, and the seconds that took."""
     lab, started = Lab(world.work / "lab"), time.monotonic()
-    spec = EngineSpec(str(world.base), "base", "0" * 64, "float32", 16, 8, 512, lab.registry)
+    spec = EngineSpec(
+        base_path=str(world.base),
+        base_name="base",
+        base_sha256="0" * 64,
+        dtype="float32",
+        max_lora_rank=16,
+        max_loras=8,
+        max_model_len=512,
+        registry=lab.registry,
+    )
     with ensure(lab, spec) as engine:
         try:
             for folder in sorted(world.adapters.glob("a*")):
