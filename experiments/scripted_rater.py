@@ -32,10 +32,10 @@ def main() -> int:
     lab, generator = Lab(arguments.lab), random.Random(arguments.seed)
     record, pairs = read(lab, arguments.campaign)
     assignments, log = Assignments(record, pairs), VoteLog(folder(lab, arguments.campaign))
-    marks = _marks()
+    marks = style_marks()
     counts: dict[str, int] = {}
     while assignment := assignments.next(RATER, log.of(RATER)):
-        choice = _choose(assignment, marks, generator, arguments.noise)
+        choice = choose(assignment, marks, generator, arguments.noise)
         counts[choice] = counts.get(choice, 0) + 1
         log.add(assignment.vote(choice, shown_at=now(), at=now()))
     log.close()
@@ -43,9 +43,10 @@ def main() -> int:
     return 0
 
 
-def _choose(
+def choose(
     assignment: Assignment, marks: Callable[[str], dict[str, bool]], generator: random.Random, noise: float
 ) -> Choice:
+    """The answer with more marks, the other one with chance `noise`; 'tie' where both have as many."""
     left, right = (sum(marks(text).values()) for text in assignment.answers)
     if left == right:
         return "tie"
@@ -53,7 +54,7 @@ def _choose(
     return "left" if prefers_left else "right"
 
 
-def _marks() -> Callable[[str], dict[str, bool]]:
+def style_marks() -> Callable[[str], dict[str, bool]]:
     """`style_marks` of the style evalset's own scorer."""
     spec = importlib.util.spec_from_file_location("aac_style_scorer", SCORER)
     assert spec is not None
