@@ -21,7 +21,7 @@ from harness.people import People, Person, Proxy
 
 SIGN_IN = "/sign-in"
 OPEN = (SIGN_IN, "/invite")  # all that anybody may ask for
-FOR_ALL = ("/", "/sign-out")  # for whoever is signed in
+FOR_ALL = ("/", "/sign-out", "/changed")  # for whoever is signed in; the last asks for roles itself
 SAFE = ("GET", "HEAD")
 
 # With 'no-referrer', browsers send 'Origin: null' with our own forms, and they could not be told from other sites'.

@@ -120,6 +120,8 @@ def _parts(found: Lineage) -> list[str]:
               "evals"),
         _part("Verdicts", ("plan", "verdict", "made"),
               [(one["plan_id"], one["verdict"], one["created"]) for one in found.verdicts], "verdicts"),
+        _part("Disputes", ("when", "plan", "who", "why"),
+              [(one.at, one.plan_id, one.who, one.text or "(words erased)") for one in found.disputes], "disputes"),
         _part("Versions", ("version", "verdict"),
               [(f"{one['name']}@v{one['version']}",
                 f"forced: {one['forced_reason']}" if one["forced_reason"] else one["verdict"])

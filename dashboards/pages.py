@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import fastapi
@@ -16,9 +14,7 @@ from dashboards.desk import Desk
 from dashboards.doors import Door
 from dashboards.write_desk import WriteDesk
 from harness import campaign as campaigns
-from harness.core.journal import segments
 from harness.core.paths import Lab
-from harness.core.rating import Steer, read_act
 from harness.people import Role
 
 
@@ -50,22 +46,7 @@ class Page:
 def open_campaigns(lab: Lab, kind: str = "compare") -> list[str]:
     """Campaigns that take votes, oldest first: not those that a lead closed."""
     found = [record.campaign for record in campaigns.list_all(lab) if record.kind == kind]
-    return [name for name in found if not is_closed(lab, name)]
-
-
-def is_closed(lab: Lab, campaign: str) -> bool:
-    """Whether the last word of the leads was to close it."""
-    return campaigns.is_closed(_steers(campaigns.folder(lab, campaign)))
-
-
-def _steers(place: Path) -> Iterator[Steer]:
-    """What leads did in a campaign. Other acts, of which there are many, are not even read as JSON."""
-    for path in segments(place, "acts"):
-        for line in path.read_bytes().splitlines(keepends=True):
-            if b'"steer"' in line and line.endswith(b"\n"):
-                act = read_act(json.loads(line))
-                if act.kind == "steer":
-                    yield act
+    return [name for name in found if not campaigns.closed(lab, name)]
 
 
 def _rate(lab: Lab, door: Door, campaign: str) -> Built:

@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote
 
+from fastapi import HTTPException, Request
 from fastapi.responses import HTMLResponse
 
 from dashboards.web import PLAIN_CSS, STATIC
@@ -16,6 +17,7 @@ from harness.people.accounts import PASSWORD_LENGTH
 if TYPE_CHECKING:
     from dashboards.pages import Page
 
+MAX_FORM_BYTES = 8_192
 CSS = PLAIN_CSS + (STATIC / "portal.css").read_text(encoding="utf-8")
 
 
@@ -47,7 +49,7 @@ def sign_in(
     """The form, with what went wrong said to eyes and screen readers, and the focus where typing goes on."""
     wrong = bool(said) and status != 200
     body = (
-        f"<h1>Sign in</h1>{_said(said, wrong)}"
+        f"<h1>Sign in</h1>{status_line(said, wrong)}"
         f'<form method="post" action="/sign-in">'
         f'<input type="hidden" name="onward" value="{escape(onward)}">'
         + _field("name", "Name", "text", "username", value=name, focus=not name, wrong=wrong)
@@ -62,7 +64,7 @@ def invitation(name: str, token: str, said: str = "", status: int = 200) -> HTML
     """Where an invited person chooses a password."""
     least = PASSWORD_LENGTH[0]
     body = (
-        f"<h1>Welcome, {escape(name)}</h1>{_said(said, bool(said))}"
+        f"<h1>Welcome, {escape(name)}</h1>{status_line(said, bool(said))}"
         f"<p>Choose a password of at least {least} characters; a sentence is a good one. "
         f"Your name here is <strong>{escape(name)}</strong>: it is all that others see of you.</p>"
         f'<form method="post" action="/invite">'
@@ -79,9 +81,9 @@ def no_invitation() -> HTMLResponse:
     return message("This invitation does not work", "It was used, or is too old. Ask for a new one.", 403)
 
 
-def home(person: Person, pages: Sequence[tuple[Page, list[str] | None]]) -> HTMLResponse:
-    """What the person may do, by page; names below pages that are one for each of them."""
-    cards = "".join(_card(one, names) for one, names in pages) or "<p>There is nothing for your role yet.</p>"
+def home(person: Person, pages: Sequence[tuple[Page, list[str] | None]], more: str = "") -> HTMLResponse:
+    """What the person may do, by page; names below pages that are one for each of them. `more` is a card as HTML."""
+    cards = "".join(_card(one, names) for one, names in pages) + more or "<p>There is nothing for your role yet.</p>"
     body = (
         f"<header><h1>Hello {escape(person.name)}</h1>"
         f'<p class="roles">{escape(", ".join(person.roles))}</p></header>'
@@ -100,7 +102,8 @@ def _card(one: Page, names: list[str] | None) -> str:
     return f"<section><h2>{escape(one.title)}</h2>{about}{listed}</section>"
 
 
-def _said(text: str, wrong: bool) -> str:
+def status_line(text: str, wrong: bool) -> str:
+    """What just happened, said to eyes and screen readers; '' for nothing."""
     role = "alert" if wrong else "status"
     return f'<p class="said {"wrong" if wrong else ""}" id="said" role="{role}">{escape(text)}</p>' if text else ""
 
@@ -117,6 +120,16 @@ def _field(
         f'<input id="{name}" name="{name}" type="{kind}" autocomplete="{autocomplete}" required maxlength="200"'
         f' value="{escape(value)}"{more}>'
     )
+
+
+async def form(request: Request, most_bytes: int = MAX_FORM_BYTES) -> dict[str, str]:
+    """The fields of a small urlencoded form; 413 for a large one."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > most_bytes:
+            raise HTTPException(413)
+    return fields(body)
 
 
 def fields(body: bytes) -> dict[str, str]:

@@ -20,7 +20,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dashboards import plain, web
+from dashboards import changed, plain, web
 from dashboards.doors import Door
 from dashboards.gate import SIGN_IN, Gate, Identity, cookie_name, is_https
 from dashboards.pages import PAGES, Built, Page
@@ -32,7 +32,6 @@ from harness.people.accounts import SESSION_DAYS
 
 DEFAULT_PORT = 7862
 HASHES_AT_ONCE = 2  # argon2 takes 64 MiB and a core for each; more would only wait for one another
-MAX_FORM_BYTES = 8_192
 NAMES_KEPT_S = 3  # a campaign that was opened or closed shows as such after this
 
 T = TypeVar("T")
@@ -63,6 +62,7 @@ class Portal:
         self.people = people or People(lab)
         self.audit = AuditLog(lab)
         self.identity = Identity(self.people, read_proxy(lab), cookie_name(lab))
+        self._changed = Door(self.people, changed.ROLES, self.identity.of, self.audit)
         self._hashing: anyio.CapacityLimiter | None = None
 
     def door(self, page: Page) -> Door:
@@ -83,6 +83,7 @@ class Portal:
 
         app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
         app.include_router(self._router())
+        app.include_router(changed.router(self.lab, self._changed))
         for hall in halls:
             app.mount(hall.page.path, hall)
         app.add_middleware(Gate, identity=self.identity, pages=self.pages, audit=self.audit)
@@ -102,7 +103,8 @@ class Portal:
 
     def _home(self, request: fastapi.Request) -> Response:
         person = self._somebody(request)
-        return plain.home(person, [(page, self._names(page)) for page in self.pages if person.has(*page.roles)])
+        mine = [(page, self._names(page)) for page in self.pages if person.has(*page.roles)]
+        return plain.home(person, mine, changed.card(self.lab, person))
 
     def _somebody(self, request: fastapi.Request) -> Person:
         person = self.identity.of(request)
@@ -119,7 +121,7 @@ class Portal:
         return plain.sign_in()
 
     async def _sign_in(self, request: fastapi.Request) -> Response:
-        form = await _form(request)
+        form = await plain.form(request)
         name, onward = form.get("name", ""), _local(form.get("onward", "/"))
         try:
             token = await self._hashed(lambda: self.people.sign_in(name, form.get("password", "")))
@@ -141,7 +143,7 @@ class Portal:
         return plain.invitation(person.name, token) if person else plain.no_invitation()
 
     async def _accept(self, request: fastapi.Request) -> Response:
-        form = await _form(request)
+        form = await plain.form(request)
         token, password = form.get("token", ""), form.get("password", "")
         person = self.people.invitation(token)
         if person is None:
@@ -182,16 +184,6 @@ def _local(path: str) -> str:
     """`path` where it is one of ours, else the home page: a sign-in must not send anybody to another site."""
     safe = path.startswith("/") and not path.startswith(("//", "/\\", SIGN_IN)) and path.isprintable()
     return quote(path, safe="/?=&%,.@+~-") if safe else "/"
-
-
-async def _form(request: fastapi.Request) -> dict[str, str]:
-    """The fields of a small urlencoded form; 413 for a large one."""
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_FORM_BYTES:
-            raise fastapi.HTTPException(413)
-    return plain.fields(body)
 
 
 class Hall:

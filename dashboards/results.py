@@ -21,6 +21,7 @@ from dashboards.web import css, html_part, theme
 from harness.core.errors import InputError, RatchetError
 from harness.core.paths import Lab
 from harness.gate import DECIDING_SPLIT
+from harness.pipeline.disputes import disputes
 from harness.pipeline.failures import add_tag
 from harness.report import gallery
 
@@ -176,8 +177,9 @@ class Screen:
         record = next((one for one in data.registries(self._lab) if one.name == view.name), None)
         if record is None:
             return {"history": show.note("Nothing was promoted yet."), "link": _link(view)}
-        found = data.verdicts(self._lab, [version.run_id for version in record.versions])
-        return {"history": show.history(record, found), "link": _link(view, ("CSV", "history"))}
+        runs = [version.run_id for version in record.versions]
+        told = show.history(record, data.verdicts(self._lab, runs), disputes(self._lab, run_ids=runs))
+        return {"history": told, "link": _link(view, ("CSV", "history"))}
 
     def _plots(self, view: View, choices: Choices) -> Values:
         if view.plan == ALL_PLANS:

@@ -12,6 +12,7 @@ from dashboards.results_data import Items, Leaderboard
 from dashboards.web import plain
 from harness.core.records import RegistryRecord, Version
 from harness.error_analysis import Difference, Side
+from harness.pipeline.disputes import Dispute
 from harness.report.cells import NONE, interval_text, not_scored, unit_text
 from harness.stats import figures
 
@@ -193,8 +194,11 @@ def tags(found: Items) -> str:
 MOVES_HEAD = ("when", "alias", "what", "from", "to", "verdict", "who", "why")
 
 
-def history(record: RegistryRecord, verdicts: dict[str, list[tuple[str, str, str]]]) -> str:
-    """Which version each alias served when and why, and what every report said of each version's run."""
+def history(
+    record: RegistryRecord, verdicts: dict[str, list[tuple[str, str, str]]], disputes: Sequence[Dispute] = ()
+) -> str:
+    """Which version each alias served when and why, what every report said of each version's run, and who disputes
+    that."""
     number = {name: f"v{version}" for name, version in record.aliases.items()}
     now = note(", ".join(f"{record.name}@{alias} serves {version}" for alias, version in number.items()) or "No alias.")
     made = [
@@ -211,7 +215,15 @@ def history(record: RegistryRecord, verdicts: dict[str, list[tuple[str, str, str
         now
         + table(MOVES_HEAD, moves(record), "moves")
         + table(("version", "run", "verdict at promotion", "verdicts of reports", "made"), made, "versions")
+        + _disputed(disputes)
     )
+
+
+def _disputed(found: Sequence[Dispute]) -> str:
+    if not found:
+        return ""
+    rows = [(one.at, one.run_id, one.plan_id, one.who, one.text or "(words erased)") for one in found]
+    return table(("disputed", "run", "verdict of", "who", "why"), rows, "disputes")
 
 
 def moves(record: RegistryRecord) -> list[tuple[str, ...]]:

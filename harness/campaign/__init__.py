@@ -18,7 +18,7 @@
 Nothing here makes answers or shows pages. Votes and acts are only ever added.
 """
 
-from harness.campaign.acts import ACTS, ActLog, is_closed, read_acts, rulings
+from harness.campaign.acts import ACTS, ActLog, acts_saying, closed, is_closed, read_acts, rulings
 from harness.campaign.assignments import Assignment, Assignments, Side, assign
 from harness.campaign.files import (
     MainPairs,
@@ -54,7 +54,9 @@ __all__ = [
     "Task",
     "VoteLog",
     "Writing",
+    "acts_saying",
     "assign",
+    "closed",
     "combine",
     "drafts",
     "folder",

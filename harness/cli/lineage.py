@@ -23,13 +23,16 @@ def lineage(
 
     found = lineage_of(Lab(lab), subject)
     if format is Format.json:
-        print_json({**asdict(found), "answer": found.answer(), "overlap": [asdict(one) for one in found.overlap]})
+        told = {"answer": found.answer(), "overlap": [asdict(one) for one in found.overlap]}
+        print_json({**asdict(found), **told, "disputes": [one.model_dump(mode="json") for one in found.disputes]})
         return
     print(printable(f"{found.run_id}: {found.answer()}"))
     for one in found.data:
         print(printable(f"data: {one['path']} ({one['rows']} rows, {one['format']}) of {one['run_id']}"))
     for one in found.verdicts:
         print(printable(f"verdict: {one['verdict']} in {one['plan_id']}"))
+    for disputed in found.disputes:
+        print(printable(f"disputed: {disputed.plan_id} by {disputed.who}: {disputed.text}"))
     for one in found.aliases:
         print(printable(f"alias: {one['name']}@{one['alias']} -> v{one['version']} by {one['who']}: {one['why']}"))
     for touch in found.overlap:

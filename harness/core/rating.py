@@ -184,6 +184,8 @@ class Report(Act):
     pair_id: str | None = None
     side: Side | None = Field(None, description="which answer is unsafe; None: both, or it is about no answer")
     text: str = ""
+    plan_id: str | None = Field(None, description="of a dispute: the report whose verdict is meant")
+    run_id: str | None = Field(None, description="of a dispute: the candidate that was judged")
 
 
 AnyAct = Annotated[

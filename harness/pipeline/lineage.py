@@ -14,6 +14,7 @@ from harness.contamination import EXCLUDING, Item, Row, find
 from harness.core.errors import InputError
 from harness.core.paths import Lab
 from harness.pipeline.context import find_adapter
+from harness.pipeline.disputes import Dispute, disputes
 
 SQL = "SELECT * FROM lineage WHERE run_id = ?"
 TOUCHING = (*EXCLUDING, "prompt")
@@ -46,6 +47,7 @@ class Lineage:
     aliases: list[dict[str, Any]]
     touches: list[Touch]
     gate_items: int
+    disputes: list[Dispute]
 
     @property
     def overlap(self) -> list[Touch]:
@@ -123,6 +125,7 @@ def lineage(lab: Lab, name: str) -> Lineage:
         ),
         touches=_touches(votes, items),
         gate_items=len({(one["metric"], one["item_id"]) for one in items}),
+        disputes=disputes(lab, run_ids=[run_id]),
     )
 
 

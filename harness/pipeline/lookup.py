@@ -8,6 +8,7 @@ from typing import Any
 from harness.core.errors import InputError
 from harness.core.paths import Lab, check_name, read_json
 from harness.core.records import AdapterRecord, EvalRecord, PlanRecord
+from harness.pipeline.disputes import disputes
 from harness.pipeline.status import plan_status
 from harness.spec import Gate
 from serve import registry
@@ -23,7 +24,8 @@ def look_up(lab: Lab, name: str) -> Facts:
     if name[:2] not in KINDS:
         version = registry.resolve(lab, name)
         known = registry.parse(name).name
-        return {"what": "version", "version": f"{known}@v{version.version}", **version.model_dump(exclude={"version"})}
+        facts = version.model_dump(exclude={"version"})
+        return {"what": "version", "version": f"{known}@v{version.version}", **facts, **_disputed(lab, version.run_id)}
     return KINDS[name[:2]](lab, check_name(name, "id"))
 
 
@@ -44,6 +46,7 @@ def _plan(lab: Lab, name: str) -> Facts:
         "reason": found.get("reason"),
         "look": found.get("look"),
         "pages": pages,
+        "disputes": [one.model_dump(mode="json") for one in disputes(lab, plan_id=name)],
     }
 
 
@@ -61,12 +64,18 @@ def _gate(gate: Gate) -> list[str]:
 def _run(lab: Lab, name: str) -> Facts:
     path = lab.adapter_record(name)
     if path.is_file():
-        return {"what": "run", "state": "finished", **AdapterRecord.read(path).model_dump(mode="json")}
+        facts = AdapterRecord.read(path).model_dump(mode="json")
+        return {"what": "run", "state": "finished", **facts, **_disputed(lab, name)}
     for plan in (PlanRecord.read(path) for path in sorted(lab.plans.glob("*/plan.json"))):
         for run in plan_status(lab, plan)["runs"]:
             if run["run_id"] == name:
                 return {"what": "run", **run, "plan_id": plan.plan_id}
     raise InputError(f"there is no run {name} in {lab.root}", "see `ratchet ls`")
+
+
+def _disputed(lab: Lab, run_id: str) -> Facts:
+    """What people dispute of the verdicts on a run."""
+    return {"disputes": [one.model_dump(mode="json") for one in disputes(lab, run_ids=[run_id])]}
 
 
 def _evaluation(lab: Lab, name: str) -> Facts:

@@ -183,9 +183,15 @@ def one(found: dict[str, Any]) -> None:
         name: value for name, value in found.items() if name not in ("what", "runs") and value not in (None, [], {})
     }
     for name, value in facts.items():
-        for text in value if name in ("gate", "pages") else [value]:
-            said = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
+        for text in value if name in ("gate", "pages", "disputes") else [value]:
+            said = _disputed(text) if name == "disputes" else text
+            said = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
             console.print(Text.assemble((f"{name}: ", "dim"), printable(said)), soft_wrap=True)
+
+
+def _disputed(one: dict[str, str]) -> str:
+    """One dispute of a verdict, on a line."""
+    return f"{one['at'][:10]} {one['who']} of {one['run_id']} in {one['plan_id']}: {one['text'] or '(words erased)'}"
 
 
 def campaigns(found: list[dict[str, Any]]) -> None:

@@ -91,6 +91,7 @@ def test_an_invited_rater_chooses_a_password_rates_and_signs_out(browser: Browse
     expect(page.get_by_role("heading", name="Hello ada")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     expect(page.get_by_role("link", name="Results")).to_have_count(0)
+    expect(page.get_by_role("link", name="What your votes changed")).to_be_visible()
     page.get_by_role("link", name="style").tap()
     expect(page.get_by_text("First answer").first).to_be_visible(timeout=WAIT_MS)
     page.goto(address)

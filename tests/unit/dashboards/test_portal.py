@@ -196,11 +196,13 @@ def test_the_portals_own_routes_are_all_known_here(app: FastAPI, client: TestCli
     own = {(method, path) for method, path in every_route(list(app.routes)) if not path.startswith(pages)}
     assert own == {
         ("GET", "/"), ("GET", "/sign-in"), ("POST", "/sign-in"), ("GET", "/invite"), ("POST", "/invite"),
-        ("POST", "/sign-out"),
+        ("POST", "/sign-out"), ("GET", "/changed"), ("POST", "/changed"),
     }  # fmt: skip
     for method, path in own:
         answer = client.request(method, path)
-        assert (answer.status_code == 401) == (path in ("/", "/sign-out") or (method, path) == ("POST", SIGN_IN))
+        assert (answer.status_code == 401) == (
+            path in ("/", "/sign-out", "/changed") or (method, path) == ("POST", SIGN_IN)
+        )
         assert answer.headers["content-security-policy"].startswith("default-src 'self'")
     for path in ("/metrics", "/docs", "/openapi.json", "/sign-in/", "/sign-in/../rate/style/", "//rate/style/"):
         assert client.get(path).status_code == 401
