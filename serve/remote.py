@@ -27,6 +27,7 @@ from harness.core.records import RegistryRecord
 from serve import adapter_files
 from serve.registry import check_registry_name
 
+HELD = b"held\n"
 STAMPS = ("ETag", "etag", "mtime", "LastModified", "created", "size")  # what tells that an object changed
 
 
@@ -112,9 +113,10 @@ class Remote:
             with self._errors():
                 self._fs.makedirs(self._root, exist_ok=True)
                 try:
-                    self._fs.open(path, "xb").close()
+                    with self._fs.open(path, "xb") as file:
+                        file.write(HELD)  # s3fs puts an empty object in place without asking whether one is there
                 except (NotImplementedError, ValueError):  # no exclusive mode here: see the module's text
-                    self._fs.pipe_file(path, b"")
+                    self._fs.pipe_file(path, HELD)
         except FileExistsError:
             raise RegistryError(
                 f"{self.url} is being written by another command",
