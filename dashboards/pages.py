@@ -9,13 +9,15 @@ from typing import Any
 import fastapi
 import gradio as gr
 
-from dashboards import lineage, rate, results, results_app, write
+from dashboards import chat, lineage, rate, results, results_app, write
 from dashboards.desk import Desk
 from dashboards.doors import Door
 from dashboards.write_desk import WriteDesk
 from harness import campaign as campaigns
 from harness.core.paths import Lab
 from harness.people import Role
+from harness.pipeline import trying
+from serve.plugin import feedback
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,20 @@ def _lineage(lab: Lab, door: Door, name: str) -> Built:
     return Built(lineage.build(lab, door), lineage.look())
 
 
+def _try(lab: Lab, door: Door, name: str) -> Built:
+    notebook, desk = trying.Notebook(lab), feedback.Desk(lab.requests)
+
+    def close() -> None:
+        notebook.close()
+        desk.close()
+
+    return Built(chat.build(lab, door), chat.look(), chat.routes(lab, door, notebook, desk), close)
+
+
 PAGES: tuple[Page, ...] = (
     Page("/rate", "Rate answers", ("rater",), _rate, "Two answers, side by side: which is better?", open_campaigns),
     Page("/write", "Write answers", ("rater",), _write, "Correct a draft, or read somebody's text.", open_drafts),
+    Page("/try", "Try it", ("lead", "engineer"), _try, "Chat with what is served, two side by side."),
     Page("/results", "Results", ("lead", "engineer"), _results, "Leaderboard, runs, items, versions, plots."),
     Page(
         "/lineage", "Lineage", ("lead", "engineer"), _lineage, "Which votes shaped an adapter; did they touch its gate?"

@@ -29,7 +29,7 @@ from harness.core.records import AdapterRecord
 from harness.people import People
 from harness.people.records import ERASED
 from harness.people.shelf import private_folder
-from harness.pipeline import tag_events
+from harness.pipeline import erasing, tag_events, trying
 from harness.pipeline.capture import store_anew
 
 Event = dict[str, Any]
@@ -61,6 +61,10 @@ def erase(lab: Lab, name: str, who: str, keep_edits: bool = False) -> Forgotten:
         if people.get(name) is not None:
             people.remove(name)  # first: nothing new may come under the name meanwhile
         done = _forget(lab, plan, keep_edits)
+        if lab.requests.is_dir():
+            tried = erasing.erase(lab, trying.user_of(name), who)
+            done.counts["tried"] += tried.calls + tried.feedback
+            done.remains += tried.remains
         done.remains += _elsewhere(lab, name)
         _from_audit(lab, name, f"erased-{people.key_of(name)}")
         audit.note(lab, who, "erased", f"erased-{people.key_of(name)}", dict(done.counts))
