@@ -1,15 +1,18 @@
 """Try it: chat with anything that an engine of the lab serves, two side by side; say what an answer is worth.
 
-For leads and engineers: a rater who knows how each version writes would no longer judge blind. The conversation is kept
-by the page (static/try.js) and sent along with each question; nothing of it is state of the server. Answers are shown
-as text while they come and as safe Markdown when they are whole.
+For leads and engineers: a rater who knows how each version writes would no longer judge blind. Candidates, which no
+verdict has let through yet, are for engineers. The conversation is kept by the page (static/try.js) and sent along with
+each question; nothing of it is state of the server. Answers are shown as text while they come and as safe Markdown when
+they are whole.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
+from itertools import groupby
 from typing import Any
 
 import fastapi
@@ -19,9 +22,10 @@ from starlette.concurrency import run_in_threadpool
 
 from dashboards.doors import Door
 from dashboards.markdown import as_html
-from dashboards.web import STATIC, complain, css, plain, theme
+from dashboards.web import complain, css, html_part, plain, script, theme
 from harness.core.errors import EngineError, InputError, RatchetError
 from harness.core.paths import Lab
+from harness.data import Turn
 from harness.people import Refused
 from harness.pipeline import trying
 from serve.plugin import feedback
@@ -29,28 +33,29 @@ from serve.plugin.call import Refused as NotTaken
 
 MAX_BYTES = 2**18  # of a question with its conversation, or of an edited answer
 AT_ONCE = 4  # answers under way for one person: two sides in two tabs
+GROUPS = {"alias": "Aliases", "version": "Versions", "base": "Bases", "candidate": "Candidates"}
 
 
 def look() -> dict[str, Any]:
     """Theme, styles and script, as mount_gradio_app takes them."""
     return {
         "theme": theme(),
-        "css": css("markdown.css", "try.css"),
-        "head": f"<script>{(STATIC / 'try.js').read_text(encoding='utf-8')}</script>",
+        "css": css("saving.css", "markdown.css", "try.css"),
+        "head": script("saving.js", "try.js"),
     }
 
 
 def build(lab: Lab, door: Door) -> gr.Blocks:
     """The page: which models there are, when it is opened. Everything else goes through `routes`."""
     with gr.Blocks(title="Try it", analytics_enabled=False) as page:
-        frame = gr.HTML("", elem_id="frame", js_on_load=None, apply_default_css=False)
+        frame = html_part("frame")
 
         async def open_page(request: gr.Request) -> str:
             try:
-                await run_in_threadpool(door.require, request)
-                return _frame(sorted(await trying.models(lab)))
+                who = await run_in_threadpool(door.require, request)
+                return _frame(who, list((await _models(lab, door, who)).values()))
             except Refused:
-                return _message("You are not signed in any more, or this page is not for you.")
+                return _message("You are not signed in any more, or this page is not for you: sign in.")
             except EngineError as error:
                 return _message(error.one_line())
             except RatchetError as error:
@@ -69,23 +74,27 @@ def routes(lab: Lab, door: Door, notebook: trying.Notebook, desk: feedback.Desk)
     async def ask(request: fastapi.Request) -> fastapi.Response:
         who = await run_in_threadpool(door.require, request)
         try:
-            body = await _read(request)
-            turns, name = trying.conversation(body.get("messages")), body.get("model")
-            model = (await trying.models(lab)).get(name) if isinstance(name, str) else None
-            if model is None:
-                raise InputError("no engine serves that model now", "reload the page")
+            model, turns = await _asked(lab, door, who, await _read(request))
         except InputError as error:
-            return JSONResponse({"error": error.one_line()}, 400)
+            return _problem(error.one_line(), 400)
         except EngineError as error:
-            return JSONResponse({"error": error.one_line()}, 503)
-        if busy[who] >= AT_ONCE:
-            return JSONResponse({"error": f"{AT_ONCE} answers are under way for you: wait for one"}, 429)
-        busy[who] += 1
+            return _problem(error.one_line(), 503)
+
+        def still_here() -> bool:
+            """A person who was erased meanwhile must leave nothing behind."""
+            with contextlib.suppress(Refused):
+                return door.require(request) == who
+            return False
 
         async def lines() -> AsyncIterator[str]:
+            if busy[who] >= AT_ONCE:
+                yield json.dumps({"error": f"{AT_ONCE} answers are under way for you: wait for one"}) + "\n"
+                return
+            busy[who] += 1
             try:
-                async for piece in notebook.ask(model, turns, who):
-                    yield json.dumps({"text": piece} if isinstance(piece, str) else _end(piece)) + "\n"
+                async with contextlib.aclosing(notebook.ask(model, turns, who, still_here)) as pieces:
+                    async for piece in pieces:
+                        yield json.dumps({"text": piece} if isinstance(piece, str) else _end(piece)) + "\n"
             finally:
                 busy[who] -= 1
 
@@ -98,12 +107,27 @@ def routes(lab: Lab, door: Door, notebook: trying.Notebook, desk: feedback.Desk)
             body = await _read(request)
             entry, new = await desk.take({**body, "user": trying.user_of(who)}, trying.KEY)
         except InputError as error:
-            return JSONResponse({"error": error.one_line()}, 400)
+            return _problem(error.one_line(), 400)
         except NotTaken as refused:
-            return JSONResponse({"error": refused.body["error"]["message"]}, refused.status)
+            return _problem(refused.body["error"]["message"], refused.status)
         return JSONResponse({"id": entry.feedback_id, "status": "stored" if new else "unchanged"})
 
     return router
+
+
+async def _models(lab: Lab, door: Door, who: str) -> dict[str, trying.Model]:
+    """What this person may ask for, by name."""
+    person = await run_in_threadpool(door.people.require, who, *door.roles)
+    return await trying.models(lab, candidates=person.has("engineer"))
+
+
+async def _asked(lab: Lab, door: Door, who: str, body: dict[str, Any]) -> tuple[trying.Model, list[Turn]]:
+    """Model and conversation of a request. InputError for what cannot be asked, EngineError where nobody answers."""
+    turns, name = trying.conversation(body.get("messages")), body.get("model")
+    model = (await _models(lab, door, who)).get(name) if isinstance(name, str) else None
+    if model is None:
+        raise InputError(f"no engine serves {str(name)[:80]!r} to you now", "reload the page: it lists what there is")
+    return model, turns
 
 
 async def _read(request: fastapi.Request) -> dict[str, Any]:
@@ -122,28 +146,43 @@ async def _read(request: fastapi.Request) -> dict[str, Any]:
     return body
 
 
+def _problem(text: str, status: int) -> JSONResponse:
+    return JSONResponse({"error": text}, status)
+
+
 def _end(answer: trying.Answered) -> dict[str, Any]:
-    said = {"error": answer.error} if answer.error else {}
-    shown = {"html": as_html(answer.text), "id": answer.completion_id, "version": answer.version}
-    return {**shown, "cut": answer.finish_reason == "length", **said}
+    """The last line of an answer."""
+    if answer.error:
+        return {"error": answer.error}
+    cut = answer.finish_reason == "length"
+    return {"html": as_html(answer.text), "id": answer.completion_id, "version": answer.version, "cut": cut}
 
 
-def _frame(names: list[str]) -> str:
-    options = "".join(f'<option value="{plain(name)}">{plain(name)}</option>' for name in names)
+def _frame(who: str, models: list[trying.Model]) -> str:
+    options = "".join(
+        f'<optgroup label="{GROUPS[kind]}">{"".join(_option(model) for model in group)}</optgroup>'
+        for kind, group in groupby(models, key=lambda model: model.kind)
+    )
     sides = "".join(
         f'<section class="side" data-side="{side}" aria-label="{label}"><label>{label} '
         f'<select class="model">{none}{options}</select></label><div class="log" aria-live="polite"></div></section>'
         for side, label, none in (("a", "Model", ""), ("b", "Beside it", '<option value="">nothing</option>'))
     )
     return (
-        f'<h1>Try it</h1><p class="soft">What you ask and get here is kept as captured calls are, under your name '
-        f"and without e-mail addresses, phone and card numbers and keys; what you say of it can become training data."
-        f'</p><div id="sides">{sides}</div>'
-        '<form id="composer"><label for="ask">Your message</label><textarea id="ask" rows="3"></textarea>'
-        '<div class="row"><button type="submit" id="send" aria-keyshortcuts="Control+Enter">Send</button>'
+        '<h1>Try it</h1><p class="soft">What you ask and get here is kept under your name like captured calls, without '
+        "e-mail addresses, phone and card numbers and keys. What you say of it can become training data.</p>"
+        f'<div id="sides" data-who="{plain(who)}">{sides}</div><form id="composer">'
+        '<details id="instruct"><summary>System prompt</summary>'
+        '<textarea id="system" rows="3" aria-label="System prompt"></textarea></details>'
+        '<label for="ask">Your message</label><textarea id="ask" rows="3"></textarea><div class="row">'
+        '<button type="submit" id="send" aria-keyshortcuts="Control+Enter">Send</button>'
         '<button type="button" id="stop" hidden>Stop</button><button type="button" id="anew">New conversation</button>'
         '<span id="status" role="status"></span></div></form>'
     )
+
+
+def _option(model: trying.Model) -> str:
+    return f'<option value="{plain(model.name)}">{plain(model.name)}</option>'
 
 
 def _message(text: str) -> str:

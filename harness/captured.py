@@ -48,11 +48,15 @@ class Traffic:
     unmatched: list[Feedback]
     erased: Counter[str]
 
-    def of_alias(self, alias: str | None) -> Traffic:
-        """Only calls of one alias; all for None. Feedback on others' is then nobody's."""
-        if alias is None:
+    def only(self, alias: str | None, key: str | None = None) -> Traffic:
+        """Only calls of one alias and of one key; any for None. Feedback on others' is then nobody's."""
+        if alias is None and key is None:
             return self
-        kept = {name: one for name, one in self.exchanges.items() if one.call.alias == alias}
+        kept = {
+            name: one
+            for name, one in self.exchanges.items()
+            if alias in (None, one.call.alias) and key in (None, one.call.key_id)
+        }
         both = [one for one in self.preferences if one.completion_id in kept and one.rejected_id in kept]
         return Traffic(kept, both, [], self.erased)
 

@@ -10,7 +10,8 @@ optional:
      "admin_token": "fake", "adapters": {"r-1": "/path/of/it"},
      "requests": "lab/requests",                        where capture, feedback, usage and the request log go
      "keys": "lab/keys/keys.json", "cors": ["https://app.example"], "limits": {"n": 4},   as the real engine's
-     "delay_s": 0.5, "dies_after": 100,                what an answer takes; answers until the engine counts as dead
+     "delay_s": 0.5, "piece_s": 0.05,                  what an answer takes, and each piece of a stream
+     "dies_after": 100,                                answers until the engine counts as dead
      "answers": {"aac@v1": {"last user text": "answer"}, "*": {"…": "…"}}}
 
 What the script does not answer gets a text that depends on model and prompt only. Tokens are words; a log-prob
@@ -29,7 +30,7 @@ import shutil
 import socket
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,6 +75,7 @@ class Script:
     max_model_len: int = 4096
     max_lora_rank: int = RANKS[-1]
     delay_s: float = 0.0
+    piece_s: float = 0.0
     dies_after: int | None = None
     adapters: dict[str, str] = field(default_factory=dict)
     answers: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -216,7 +218,7 @@ async def chat(request: Request) -> Response:
     if body.get("stream"):
         _count(request, prompt_tokens, len(words))
         deltas = [{"delta": {"role": "assistant", "content": ""}}, *({"delta": {"content": word}} for word in words)]
-        return _stream(body["model"], "chat.completion.chunk", [*deltas, {"delta": {}, "finish_reason": reason}])
+        return _stream(request, body, "chat.completion.chunk", [*deltas, {"delta": {}, "finish_reason": reason}])
     choice = {"index": 0, "message": {"role": "assistant", "content": "".join(words)}, "finish_reason": reason}
     return _complete(body["model"], "chat.completion", choice, prompt_tokens, len(words))
 
@@ -235,9 +237,8 @@ async def completions(request: Request) -> Response:
     words, reason = _words(request, body, text)
     if body.get("stream"):
         _count(request, len(tokens), len(words))
-        return _stream(
-            body["model"], "text_completion", [*({"text": w} for w in words), {"text": "", "finish_reason": reason}]
-        )
+        pieces = [*({"text": word} for word in words), {"text": "", "finish_reason": reason}]
+        return _stream(request, body, "text_completion", pieces)
     choice: dict[str, Any] = {"index": 0, "text": "".join(words), "finish_reason": reason, "logprobs": None}
     if body.get("echo"):
         choice["text"] = text + choice["text"]
@@ -311,13 +312,14 @@ def _id(kind: str) -> str:
     return f"{'chatcmpl' if kind.startswith('chat') else 'cmpl'}-{secrets.token_hex(16)}"
 
 
-def _stream(model: str, kind: str, choices: list[dict[str, Any]]) -> Response:
-    name = _id(kind)
+def _stream(request: Request, body: dict[str, Any], kind: str, choices: list[dict[str, Any]]) -> Response:
+    name, pause_s = _id(kind), request.app.state.script.piece_s
 
-    def events() -> Iterator[str]:
+    async def events() -> AsyncIterator[str]:
         for choice in choices:
+            await asyncio.sleep(pause_s)
             whole = {"index": 0, "finish_reason": None, **choice}
-            chunk = {"id": name, "object": kind, "created": CREATED, "model": model, "choices": [whole]}
+            chunk = {"id": name, "object": kind, "created": CREATED, "model": body["model"], "choices": [whole]}
             yield f"data: {json.dumps(chunk)}\n\n"
         yield "data: [DONE]\n\n"
 

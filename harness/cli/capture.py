@@ -62,6 +62,9 @@ def capture_export(
     out: Annotated[Path, typer.Argument(help="A new .jsonl file.", show_default=False)],
     form: Annotated[ExportForm, typer.Option("--as", help="What to make of it.")],
     alias: AliasOption = None,
+    key: Annotated[
+        str | None, typer.Option("--key", help="Only calls of one key's id; portal: what people tried there.")
+    ] = None,
     allow_pii: Annotated[bool, typer.Option("--allow-pii", help="Even with e-mail, phone, card, key in it.")] = False,
     lab: LabOption = DEFAULT_LAB,
     format: FormatOption = Format.text,
@@ -69,7 +72,7 @@ def capture_export(
     """Make a file of it: kto and pairs from feedback, sft from edits and thumbs, or a campaign's pool."""
     from harness.pipeline import capture
 
-    made = capture.export(Lab(lab), form.value, out, alias, who(), allow_pii)
+    made = capture.export(Lab(lab), form.value, out, alias, who(), allow_pii, key)
     if format is Format.json:
         print_json(asdict(made))
         return

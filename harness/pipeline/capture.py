@@ -71,7 +71,7 @@ def stats(lab: Lab) -> Stats:
 
 def newest(lab: Lab, alias: str | None, limit: int) -> list[dict[str, Any]]:
     """The newest calls first, without their texts but for the start of the last turn."""
-    traffic = captured.load(lab.requests).of_alias(alias)
+    traffic = captured.load(lab.requests).only(alias)
     found = sorted(traffic.exchanges.items(), key=lambda entry: entry[1].call.at, reverse=True)[:limit]
     return [_listed(name, exchange) for name, exchange in found]
 
@@ -87,14 +87,18 @@ def _listed(name: str, exchange: captured.Exchange) -> dict[str, Any]:
     return row | {**exchange.votes, "edits": len(exchange.edits), "asked": " ".join(asked.split())[:60]}
 
 
-def export(lab: Lab, form: Form, out: Path, alias: str | None, who: str, allow_pii: bool = False) -> Exported:
+def export(
+    lab: Lab, form: Form, out: Path, alias: str | None, who: str, allow_pii: bool = False, key: str | None = None
+) -> Exported:
     """Write the rows of one form to `out`. It is listed before it is written, so that `erase` always finds it.
+
+    `alias` and `key` (an id, or 'portal' for what people tried there) leave other calls out.
 
     InputError where `out` exists, there is no row to write, or personal data stands in one, unless `allow_pii`.
     """
     if out.exists():
         raise InputError(f"{out} exists", "choose another file: what was trained on must not change")
-    made = captured.rows(captured.load(lab.requests).of_alias(alias), form)
+    made = captured.rows(captured.load(lab.requests).only(alias, key), form)
     if not made.rows:
         why = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in made.refused.items())
         raise InputError(f"nothing captured makes a row of {form} ({why or 'no feedback, or no calls'})",

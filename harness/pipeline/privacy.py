@@ -48,7 +48,7 @@ class Forgotten:
 
 
 def erase(lab: Lab, name: str, who: str, keep_edits: bool = False) -> Forgotten:
-    """Forget one person: account, sessions, links, words, and the name on votes. Aggregates stay as they are.
+    """Forget one person: account, sessions, links, words, what they tried, and the name on votes. Aggregates stay.
 
     `keep_edits` leaves better answers and corrected drafts that they wrote, under the new pseudonym. Safe to repeat.
     InputError where the lab knows nobody of that name.
@@ -61,7 +61,7 @@ def erase(lab: Lab, name: str, who: str, keep_edits: bool = False) -> Forgotten:
         if people.get(name) is not None:
             people.remove(name)  # first: nothing new may come under the name meanwhile
         done = _forget(lab, plan, keep_edits)
-        if lab.requests.is_dir():
+        if trying.knows(lab, name):
             tried = erasing.erase(lab, trying.user_of(name), who)
             done.counts["tried"] += tried.calls + tried.feedback
             done.remains += tried.remains
@@ -155,6 +155,7 @@ def _is_known(lab: Lab, name: str) -> bool:
         any(name in _people_in(lab, campaign) for campaign in _campaigns(lab))
         or any(event.get("who") == name for event in tags)
         or any(name in path.read_text(encoding="utf-8") for path in _link_files(lab))
+        or trying.knows(lab, name)
     )
 
 

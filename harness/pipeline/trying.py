@@ -2,8 +2,9 @@
 
 What people ask and get in the portal goes to `lab/requests/` as `CapturedCall`s of the key `portal`, redacted, under
 the ids of the answers. So what is said of them (serve.plugin.feedback) meets them where apps' feedback meets captured
-calls, and `ratchet capture export` makes rows of both. Asked with the engine's own token, as Ratchet's other commands
-do: its lease is readable by whoever may stop it anyway, and keys of apps stay what they are.
+calls, `ratchet capture export` makes rows of both, and retention and erasing are those of captured calls. Asked with
+the engine's own token, as Ratchet's other commands do: its lease is readable by whoever may stop it anyway, and keys of
+apps stay what they are.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
 from harness.core.errors import EngineError, InputError, LabError
 from harness.core.paths import Lab
-from harness.core.traffic import CALLS, CapturedCall, TrafficLog, salt
+from harness.core.traffic import CALLS, FEEDBACK, CapturedCall, Feedback, TrafficLog, hashed_user, read, salt
 from harness.data import Turn
 from serve import engine
 from serve.lease import Lease
@@ -29,11 +30,14 @@ from serve.plugin.capture import captured
 
 KEY = "portal"  # stands where captured calls of apps have the id of their key
 PATH = "/v1/chat/completions"
-MAX_TURNS, MAX_CHARACTERS = 40, 32_000  # of one conversation
+MAX_TURNS, MAX_CHARACTERS = 41, 32_000  # of one conversation
 DECODING = {"temperature": 0.7, "max_tokens": 512}
 LIST_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 300.0  # between two pieces: a busy CPU engine answers others first
 NONE_RUNS = ("no engine runs on this lab", "start one: ratchet serve")
+
+Kind = Literal["alias", "version", "base", "candidate"]  # a candidate: an adapter that the registry does not know
+KINDS: tuple[Kind, ...] = ("alias", "version", "base", "candidate")
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Model:
     """What may be asked for: `name` as apps write it, the `alias` it is one of, the engine that serves it."""
 
     name: str
+    kind: Kind
     alias: str | None
     lease: Lease
 
@@ -61,13 +66,28 @@ def user_of(who: str) -> str:
     return f"{KEY}:{who}"
 
 
+def knows(lab: Lab, who: str) -> bool:
+    """Whether something that this person tried, or said of an answer, is still kept."""
+    if not lab.requests.is_dir():
+        return False
+    names = {user_of(who), hashed_user(user_of(who), salt(lab.requests))}
+    return any(
+        isinstance(record, CapturedCall | Feedback) and record.user in names
+        for stem in (CALLS, FEEDBACK)
+        for record in read(lab.requests, stem)
+    )
+
+
 def conversation(value: Any) -> list[Turn]:
-    """`value` as turns that may be sent: of user and assistant, the last the user's. InputError where it is not."""
+    """`value` as turns that may be sent: of user and assistant, the last the user's; a system prompt may come first.
+
+    InputError where it is not."""
     if not isinstance(value, list) or not 0 < len(value) <= MAX_TURNS:
         raise InputError(f"a conversation has 1 to {MAX_TURNS} turns", "start a new one")
-    for turn in value:
-        if not isinstance(turn, dict) or turn.get("role") not in ("user", "assistant"):
-            raise InputError("a turn is by user or assistant")
+    for place, turn in enumerate(value):
+        roles = ("user", "assistant") if place else ("user", "system")
+        if not isinstance(turn, dict) or turn.get("role") not in roles:
+            raise InputError("a turn is by user or assistant, after a system prompt if there is one")
         if not isinstance(turn.get("content"), str) or not turn["content"].strip():
             raise InputError("a turn has text")
     if value[-1]["role"] != "user":
@@ -77,22 +97,37 @@ def conversation(value: Any) -> list[Turn]:
     return [{"role": turn["role"], "content": turn["content"]} for turn in value]
 
 
-async def models(lab: Lab) -> dict[str, Model]:
-    """Everything that the lab's running engines serve, by name. EngineError where none runs or none answers."""
+# --- what is served ----------------------------------------------------------------------------------------------
+
+
+async def models(lab: Lab, candidates: bool) -> dict[str, Model]:
+    """What the lab's running engines serve, by name, aliases first; `candidates` or without them.
+
+    Asked anew each time: an engine may have ended. EngineError where none runs or none answers.
+    """
     leases = await asyncio.to_thread(engine.running, lab)
     if not leases:
         raise EngineError(*NONE_RUNS)
     found: dict[str, Model] = {}
     for lease in leases:
         for card in await _cards(lease):
-            name = str(card["id"])
-            registered = str(card.get("root", "")).partition("@")[0]
-            alias = f"{registered}@{card['alias']}" if card.get("alias") else None
-            found.setdefault(name, Model(name, alias, lease))
+            model = _model(card, lease)
+            if candidates or model.kind != "candidate":
+                found.setdefault(model.name, model)
     if not found:
         states = ", ".join(f"{lease.engine_id} is {lease.state}" for lease in leases)
         raise EngineError(f"no engine answers now: {states}", "try again in a minute, or see ratchet status")
-    return found
+    return dict(sorted(found.items(), key=lambda one: (KINDS.index(one[1].kind), one[0])))
+
+
+def _model(card: dict[str, Any], lease: Lease) -> Model:
+    """One entry of the engine's list, as serve.plugin.models writes it."""
+    name = str(card["id"])
+    if card.get("alias"):
+        registered = str(card.get("root", "")).partition("@")[0]
+        return Model(name, "alias", f"{registered}@{card['alias']}", lease)
+    known: Kind = "version" if card.get("version") is not None else "candidate"
+    return Model(name, known if card.get("parent") else "base", None, lease)
 
 
 async def _cards(lease: Lease) -> list[dict[str, Any]]:
@@ -100,14 +135,17 @@ async def _cards(lease: Lease) -> list[dict[str, Any]]:
     try:
         async with _client(lease, LIST_TIMEOUT_S) as http:
             answer = await http.get("/v1/models")
-            return list(answer.json()["data"]) if answer.status_code == 200 else []
-    except (httpx.HTTPError, ValueError, KeyError):
+            return [dict(card) for card in answer.json()["data"]] if answer.status_code == 200 else []
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return []
 
 
 def _client(lease: Lease, timeout_s: float) -> httpx.AsyncClient:
     headers = {"authorization": f"Bearer {lease.admin_token}"}
     return httpx.AsyncClient(base_url=lease.url, headers=headers, timeout=timeout_s, trust_env=False)
+
+
+# --- asking, and keeping -----------------------------------------------------------------------------------------
 
 
 class Notebook:
@@ -122,51 +160,55 @@ class Notebook:
         with self._lock:
             self._log.close()
 
-    async def ask(self, model: Model, turns: list[Turn], who: str) -> AsyncIterator[str | Answered]:
-        """The answer in pieces as they come, then its end, which is on disk by then. What is not read to its end is not
-        kept. Errors of the engine are an end with `error`."""
-        call = Call(PATH, "POST", "", body={**DECODING, "messages": turns, "user": user_of(who), "stream": True})
+    async def ask(
+        self, model: Model, turns: list[Turn], who: str, may_keep: Callable[[], bool]
+    ) -> AsyncIterator[str | Answered]:  # fmt: skip
+        """The answer in pieces as they come, then its end, which is on disk by then if `may_keep` still says so.
+
+        What is not read to its end is not kept. Errors of the engine are an end with `error`.
+        """
+        body = {**DECODING, "messages": turns, "user": user_of(who), "stream": True}
+        call = Call(PATH, "POST", "", body=body)
         call.model, call.alias, call.streaming = model.name, model.alias, True
-        body = {**DECODING, "model": model.name, "messages": turns, "user": user_of(who), "stream": True}
-        problem, parts = "", list[str]()
+        parts = list[str]()
         try:
             async with (
                 _client(model.lease, ANSWER_TIMEOUT_S) as http,
-                http.stream("POST", PATH, json=body) as response,
+                http.stream("POST", PATH, json={**body, "model": model.name}) as response,
             ):
-                call.status = response.status_code
-                call.model = response.headers.get("x-ratchet-model", model.name)
-                call.request_id = response.headers.get("x-request-id", "")
-                if response.status_code != 200:
-                    problem = _message(await response.aread())
-                else:
-                    async for piece in _pieces(response, call):
-                        parts.append(piece)
-                        yield piece
+                async for piece in _pieces(response, call):
+                    parts.append(piece)
+                    yield piece
         except httpx.HTTPError as error:
-            problem = f"the engine stopped answering ({type(error).__name__})"
-        text = "".join(parts)
-        finish = call.finish_reasons[-1] if call.finish_reasons else None
-        if problem or finish is None:
-            yield Answered(None, call.model, text, finish, problem or "the answer broke off")
+            call.problem = f"the engine stopped answering ({type(error).__name__})"
+        text, finish = "".join(parts), call.finish_reasons[-1] if call.finish_reasons else None
+        if call.problem or finish is None:
+            yield Answered(None, call.model, text, finish, call.problem or "the answer broke off")
             return
         call.answer, call.ended = [text], time.monotonic()
-        kept = await asyncio.to_thread(self._keep, call)
+        kept = await asyncio.to_thread(self._keep, call, may_keep)
         yield Answered(call.completion_id if kept else None, call.model, text, finish)
 
-    def _keep(self, call: Call) -> bool:
+    def _keep(self, call: Call, may_keep: Callable[[], bool]) -> bool:
         """Whether the call is on disk now."""
+        if call.completion_id is None or not may_keep():
+            return False
         try:
             with self._lock:
                 record: CapturedCall = captured(call, time.time(), salt(self._folder))
                 self._log.append([record.model_copy(update={"key_id": KEY}).model_dump(mode="json")])
         except (LabError, OSError):
             return False
-        return call.completion_id is not None
+        return True
 
 
 async def _pieces(response: httpx.Response, call: Call) -> AsyncIterator[str]:
-    """The texts of a stream's events; id, finish reason and time of the first go into `call`."""
+    """The texts of a stream's events; what else they say goes into `call`, and so does an error."""
+    call.status, call.request_id = response.status_code, response.headers.get("x-request-id", "")
+    call.model = response.headers.get("x-ratchet-model", call.model)
+    if response.status_code != 200:
+        call.problem = _said(await response.aread())
+        return
     async for line in response.aiter_lines():
         if not line.startswith("data: {"):
             continue
@@ -177,13 +219,15 @@ async def _pieces(response: httpx.Response, call: Call) -> AsyncIterator[str]:
             call.finish_reasons += [str(one["finish_reason"]) for one in choices if one.get("finish_reason")]
         except (ValueError, AttributeError, TypeError):
             continue
+        if event.get("error"):
+            call.problem = _said(line[6:].encode())
         call.completion_id = call.completion_id or (str(event["id"]) if event.get("id") else None)
         for piece in filter(None, said):
             call.first_byte = call.first_byte or time.monotonic()
             yield piece
 
 
-def _message(data: bytes) -> str:
+def _said(data: bytes) -> str:
     """The engine's own words for what went wrong, in one line."""
     try:
         said = str(json.loads(data)["error"]["message"])
