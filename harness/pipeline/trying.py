@@ -13,7 +13,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -162,7 +162,7 @@ class Notebook:
 
     async def ask(
         self, model: Model, turns: list[Turn], who: str, may_keep: Callable[[], bool]
-    ) -> AsyncIterator[str | Answered]:  # fmt: skip
+    ) -> AsyncGenerator[str | Answered, None]:  # fmt: skip
         """The answer in pieces as they come, then its end, which is on disk by then if `may_keep` still says so.
 
         What is not read to its end is not kept. Errors of the engine are an end with `error`.
