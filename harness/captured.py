@@ -33,10 +33,25 @@ class Exchange:
     call: CapturedCall
     thumbs: list[Feedback] = field(default_factory=list)
     edits: list[Feedback] = field(default_factory=list)
+    sent: list[Feedback] = field(default_factory=list)  # by whom its prompt was sent to a campaign
 
     @property
     def votes(self) -> dict[str, int]:
         return {side: sum(one.thumb == side for one in self.thumbs) for side in ("up", "down")}
+
+
+@dataclass(frozen=True)
+class Which:
+    """Calls of one alias, of one key's id, those sent to a campaign; any where it is not said."""
+
+    alias: str | None = None
+    key: str | None = None
+    sent: bool = False
+
+    def takes(self, exchange: Exchange) -> bool:
+        call = exchange.call
+        of_it = self.alias in (None, call.alias) and self.key in (None, call.key_id)
+        return of_it and (bool(exchange.sent) or not self.sent)
 
 
 @dataclass
@@ -48,15 +63,11 @@ class Traffic:
     unmatched: list[Feedback]
     erased: Counter[str]
 
-    def only(self, alias: str | None, key: str | None = None) -> Traffic:
-        """Only calls of one alias and of one key; any for None. Feedback on others' is then nobody's."""
-        if alias is None and key is None:
+    def only(self, which: Which) -> Traffic:
+        """Only some of the calls. Feedback on others' is then nobody's."""
+        if which == Which():
             return self
-        kept = {
-            name: one
-            for name, one in self.exchanges.items()
-            if alias in (None, one.call.alias) and key in (None, one.call.key_id)
-        }
+        kept = {name: one for name, one in self.exchanges.items() if which.takes(one)}
         both = [one for one in self.preferences if one.completion_id in kept and one.rejected_id in kept]
         return Traffic(kept, both, [], self.erased)
 
@@ -89,7 +100,7 @@ def _place(traffic: Traffic, entry: Feedback) -> None:
     elif entry.about == "preference":
         traffic.preferences.append(entry)
     else:
-        (exchange.thumbs if entry.about == "thumb" else exchange.edits).append(entry)
+        {"thumb": exchange.thumbs, "edit": exchange.edits, "campaign": exchange.sent}[entry.about].append(entry)
 
 
 # --- rows -------------------------------------------------------------------------------------------------------

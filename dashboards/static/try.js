@@ -23,7 +23,7 @@ function store(act) {  // a browser that keeps nothing (private window, full) is
 
 const keep = () => store((tab) => tab.setItem(PREFIX + opened.dataset.who, JSON.stringify(state)));
 
-function open() {
+function reopen() {
   const mine = PREFIX + opened.dataset.who;
   store((tab) => Object.keys(tab).filter((key) => key.startsWith(PREFIX) && key !== mine).forEach((key) => tab.removeItem(key)));
   state = {...fresh(), ...store((tab) => JSON.parse(tab.getItem(mine) ?? "{}"))};
@@ -46,7 +46,7 @@ new MutationObserver(() => {
   const found = byId("sides");
   if (!found || found === opened) return;
   opened = found;
-  open();
+  reopen();
 }).observe(document.documentElement, {childList: true, subtree: true});
 
 // --- asking
@@ -179,7 +179,13 @@ function footOf(card, said) {
   reason.onchange = async () => {
     if (await tell(said, {completion_id: card.id, thumb: card.thumb, reason: reason.value})) remember(card, {reason: reason.value});
   };
-  return [about, ...thumbs, editOf(card, said), reason];
+  const wanted = element("button", {type: "button", textContent: "To a campaign", ariaPressed: String(Boolean(card.sent))});
+  wanted.onclick = async () => {
+    if (!await tell(said, {completion_id: card.id, campaign: true})) return;
+    remember(card, {sent: true});
+    wanted.ariaPressed = "true";
+  };
+  return [about, ...thumbs, editOf(card, said), wanted, reason];
 }
 
 function editOf(card, said) {

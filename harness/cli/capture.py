@@ -65,14 +65,16 @@ def capture_export(
     key: Annotated[
         str | None, typer.Option("--key", help="Only calls of one key's id; portal: what people tried there.")
     ] = None,
+    sent: Annotated[bool, typer.Option("--sent", help="Only what somebody sent to a campaign.")] = False,
     allow_pii: Annotated[bool, typer.Option("--allow-pii", help="Even with e-mail, phone, card, key in it.")] = False,
     lab: LabOption = DEFAULT_LAB,
     format: FormatOption = Format.text,
 ) -> None:
     """Make a file of it: kto and pairs from feedback, sft from edits and thumbs, or a campaign's pool."""
+    from harness.captured import Which
     from harness.pipeline import capture
 
-    made = capture.export(Lab(lab), form.value, out, alias, who(), allow_pii, key)
+    made = capture.export(Lab(lab), form.value, out, Which(alias, key, sent), who(), allow_pii)
     if format is Format.json:
         print_json(asdict(made))
         return

@@ -36,7 +36,7 @@ SEGMENT_BYTES = 64 * 2**20  # rewriting one reads it into memory
 DAY_S = 86_400
 KEEP_DAYS = 90  # until `ratchet capture keep` says otherwise
 
-FeedbackKind = Literal["thumb", "preference", "edit"]
+FeedbackKind = Literal["thumb", "preference", "edit", "campaign"]  # the last: its prompt is for people to rate
 Event = dict[str, Any]
 
 

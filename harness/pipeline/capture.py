@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import captured, pii, store
-from harness.captured import Form
+from harness.captured import Form, Which
 from harness.core.errors import InputError
 from harness.core.journal import segments
 from harness.core.paths import Lab, json_lines, write_atomic
@@ -52,7 +52,7 @@ def stats(lab: Lab) -> Stats:
         redacted.update(call.redacted)
     said = [*traffic.preferences, *traffic.unmatched]
     for one in traffic.exchanges.values():
-        said += [*one.thumbs, *one.edits]
+        said += [*one.thumbs, *one.edits, *one.sent]
     files = [*segments(lab.requests, CALLS), *segments(lab.requests, FEEDBACK)]
     return Stats(
         calls=len(calls),
@@ -71,7 +71,7 @@ def stats(lab: Lab) -> Stats:
 
 def newest(lab: Lab, alias: str | None, limit: int) -> list[dict[str, Any]]:
     """The newest calls first, without their texts but for the start of the last turn."""
-    traffic = captured.load(lab.requests).only(alias)
+    traffic = captured.load(lab.requests).only(Which(alias))
     found = sorted(traffic.exchanges.items(), key=lambda entry: entry[1].call.at, reverse=True)[:limit]
     return [_listed(name, exchange) for name, exchange in found]
 
@@ -87,18 +87,14 @@ def _listed(name: str, exchange: captured.Exchange) -> dict[str, Any]:
     return row | {**exchange.votes, "edits": len(exchange.edits), "asked": " ".join(asked.split())[:60]}
 
 
-def export(
-    lab: Lab, form: Form, out: Path, alias: str | None, who: str, allow_pii: bool = False, key: str | None = None
-) -> Exported:
+def export(lab: Lab, form: Form, out: Path, which: Which, who: str, allow_pii: bool = False) -> Exported:
     """Write the rows of one form to `out`. It is listed before it is written, so that `erase` always finds it.
-
-    `alias` and `key` (an id, or 'portal' for what people tried there) leave other calls out.
 
     InputError where `out` exists, there is no row to write, or personal data stands in one, unless `allow_pii`.
     """
     if out.exists():
         raise InputError(f"{out} exists", "choose another file: what was trained on must not change")
-    made = captured.rows(captured.load(lab.requests).only(alias, key), form)
+    made = captured.rows(captured.load(lab.requests).only(which), form)
     if not made.rows:
         why = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in made.refused.items())
         raise InputError(f"nothing captured makes a row of {form} ({why or 'no feedback, or no calls'})",

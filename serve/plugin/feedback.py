@@ -3,6 +3,7 @@
     {"completion_id": "chatcmpl-…", "thumb": "up" | "down"}
     {"chosen": "chatcmpl-…", "rejected": "chatcmpl-…"}
     {"completion_id": "chatcmpl-…", "edited": "what it should have said"}
+    {"completion_id": "chatcmpl-…", "campaign": true}      its prompt is for a rating campaign
     each with "reason" and "user" where the app has them
 
 Said again by the same user of the same answer it replaces what was said before; said twice alike it is stored once.
@@ -39,9 +40,14 @@ MAX_EDIT, MAX_REASON = 100_000, 2_000  # characters
 MAX_WAITING = 256  # requests that wait for the disk; more are told to come back
 REMEMBERED = 10_000  # of what was said last, so that a retry is not written again
 COMPLETION_ID = re.compile(r"[A-Za-z0-9_.:@-]{1,200}")
-FORMS: dict[str, FeedbackKind] = {"thumb": "thumb", "chosen": "preference", "rejected": "preference", "edited": "edit"}
+FORMS: dict[str, FeedbackKind] = {
+    "thumb": "thumb", "chosen": "preference", "rejected": "preference", "edited": "edit", "campaign": "campaign",
+}  # fmt: skip
 KEYS = frozenset({*FORMS, "completion_id", "reason", "user"})
-SHOW = '{"completion_id", "thumb": "up"|"down"}, {"chosen", "rejected"} or {"completion_id", "edited"}'
+SHOW = (
+    '{"completion_id", "thumb": "up"|"down"}, {"chosen", "rejected"}, {"completion_id", "edited"} or '
+    '{"completion_id", "campaign": true}'
+)
 
 
 class Desk:
@@ -109,6 +115,8 @@ def check(body: dict[str, Any]) -> FeedbackKind:
         raise _wrong("with chosen and rejected, leave completion_id out", "completion_id")
     if about == "thumb" and body["thumb"] not in ("up", "down"):
         raise _wrong("thumb must be up or down", "thumb")
+    if about == "campaign" and body["campaign"] is not True:
+        raise _wrong("campaign must be true", "campaign")
     for name, limit in (("edited", MAX_EDIT), ("reason", MAX_REASON), ("user", 200)):
         value = body.get(name, "")
         if not isinstance(value, str) or len(value) > limit:

@@ -116,6 +116,8 @@ def test_two_side_by_side_are_asked_judged_edited_and_still_there_after_a_reload
     expect(b.locator(".said")).to_have_text("Saved")
     b.get_by_role("button", name="This one is better").click()
     expect(b.get_by_role("button", name="This one is better")).to_have_attribute("aria-pressed", "true")
+    b.get_by_role("button", name="To a campaign").click()
+    expect(b.get_by_role("button", name="To a campaign")).to_have_attribute("aria-pressed", "true")
     ask(page, "And then?")
     expect(a.locator(".answer")).to_have_count(2)
     page.get_by_label("Your message").fill("not sent yet")
@@ -136,10 +138,12 @@ def test_two_side_by_side_are_asked_judged_edited_and_still_there_after_a_reload
     assert page.title() == "Try it"
     assert all(url.startswith((served.address, "data:", "blob:")) for url in asked)
 
-    traffic = captured.load(served.lab.requests).only(None, trying.KEY)
+    traffic = captured.load(served.lab.requests).only(captured.Which(key=trying.KEY))
     (bad,) = captured.rows(traffic, "kto").rows
     assert (bad["label"], bad["reasons"], bad["raters"]) == (False, ["it shouts"], ["portal:eve"])
     assert sorted(row["source"] for row in captured.rows(traffic, "pairs").rows) == ["edit", "preference"]
+    (sent,) = captured.rows(traffic.only(captured.Which(sent=True)), "pool").rows
+    assert (sent["version"], sent["prompt"]) == ("aac@v2", [{"role": "user", "content": "Say hello"}])
     assert {len(one.call.prompt) for one in traffic.exchanges.values()} == {1, 3}
 
 

@@ -23,6 +23,7 @@ from dashboards.gate import cookie_name
 from dashboards.pages import PAGES
 from dashboards.portal import Portal
 from harness import captured
+from harness.captured import Which
 from harness.core.errors import EngineError, InputError
 from harness.core.journal import segments
 from harness.core.paths import Lab, write_json
@@ -220,7 +221,7 @@ def test_an_answer_that_was_cut_says_so_and_is_no_row(lab: Lab, eve: Guest) -> N
     end = eve.asks("tiny", "Say much")
     assert end["cut"] is True
     assert eve.post("say", {"completion_id": end["id"], "thumb": "up"}).status_code == 200
-    made = captured.rows(captured.load(lab.requests).only(None, trying.KEY), "kto")
+    made = captured.rows(captured.load(lab.requests).only(Which(key=trying.KEY)), "kto")
     assert made.refused["truncated"] == 1
 
 
@@ -264,6 +265,7 @@ def test_thumbs_edits_and_choices_are_rows_by_message_id(lab: Lab, served: TestC
         {"completion_id": one["id"], "thumb": "up", "reason": "on second thoughts", "user": "eve"},
         {"completion_id": one["id"], "edited": "It, said better."},
         {"chosen": one["id"], "rejected": other["id"]},
+        {"completion_id": other["id"], "campaign": True},
     ):
         assert ann.post("say", body).json()["status"] == "stored"
     assert ann.post("say", {"chosen": one["id"], "rejected": other["id"]}).json()["status"] == "unchanged"
@@ -274,10 +276,11 @@ def test_thumbs_edits_and_choices_are_rows_by_message_id(lab: Lab, served: TestC
     pairs = [row for row in captured.rows(traffic, "pairs").rows if one["id"] in row["completion_ids"]]
     assert {row["source"] for row in pairs} == {"edit", "preference"}
     out = lab.root / "pool.jsonl"
-    made = capture.export(lab, "pool", out, None, "owner", key=trying.KEY)
-    assert made.rows == sum(1 for _ in raw_rows(out)) == len(kept(lab)) + len(kept(lab, "portal:ann"))
+    assert capture.export(lab, "pool", out, Which(key=trying.KEY, sent=True), "owner").rows == 1
+    ((_, sent),) = raw_rows(out)
+    assert (sent["id"], sent["prompt"], sent["cluster"]) == (other["id"], row["prompt"], "portal:ann")
     with pytest.raises(InputError, match="nothing captured"):
-        capture.export(lab, "pool", lab.root / "none.jsonl", None, "owner", key="k-1")
+        capture.export(lab, "pool", lab.root / "none.jsonl", Which(key="k-1"), "owner")
 
 
 @pytest.mark.parametrize(
@@ -286,6 +289,7 @@ def test_thumbs_edits_and_choices_are_rows_by_message_id(lab: Lab, served: TestC
         ({"completion_id": "chatcmpl-1", "thumb": "sideways"}, "thumb must be up or down"),
         ({"completion_id": "../x", "thumb": "up"}, "completion_id must be the id"),
         ({"completion_id": "chatcmpl-1", "edited": " "}, "edited is empty"),
+        ({"completion_id": "chatcmpl-1", "campaign": "yes"}, "campaign must be true"),
         ({"completion_id": "chatcmpl-1", "rating": 5}, "'rating' is no field"),
         ("nothing", "not a JSON object"),
     ],
@@ -304,7 +308,7 @@ def test_erasing_a_person_takes_what_they_tried(lab: Lab, served: TestClient, pe
     end = mia.asks("tiny", "My dog is called Rex")
     mia.post("say", {"completion_id": end["id"], "edited": "Rex is a good dog"})
     out = lab.root / "sft.jsonl"
-    capture.export(lab, "sft", out, None, "owner", key=trying.KEY)
+    capture.export(lab, "sft", out, Which(key=trying.KEY), "owner")
     assert "Rex" in out.read_text()
     found = privacy.erase(lab, "mia", "owner")
     assert found.counts["tried"] == 2

@@ -123,6 +123,7 @@ def test_the_same_again_is_stored_once_and_another_mind_replaces(app, lab):
         ({"completion_id": "z", "chosen": "x", "rejected": "y"}, "completion_id"),
         ({"completion_id": "x", "edited": " "}, "edited"),
         ({"completion_id": "x", "edited": 1}, "edited"),
+        ({"completion_id": "x", "campaign": False}, "campaign"),
         ({"completion_id": "x", "thumb": "up", "reason": "r" * 3000}, "reason"),
         ({"completion_id": "x", "thumb": "up", "user": {}}, "user"),
         ({"completion_id": "x", "thumb": "up", "stars": 5}, "stars"),
