@@ -129,7 +129,7 @@ async function ask(name, text, signal) {
     if (!end || end.error) throw new Error(end?.error ?? "The answer broke off.");
   } catch (error) {
     const why = error.name === "AbortError" ? "Stopped." : error instanceof TypeError ? "The server does not answer." : error.message;
-    article.append(element("p", {className: "note error", role: "alert", textContent: `${why} Not kept.`}));
+    article.append(element("p", {className: "note error", role: "alert", textContent: `${why.replace(/\.?$/, ".")} Not kept.`}));
     return false;
   }
   if (talk !== state) return false;  // a new conversation began meanwhile

@@ -173,7 +173,7 @@ def test_on_a_phone_in_the_dark_and_when_the_engine_dies(browser: Browser, serve
     served.engine.kill()
     expect(a.locator(".note.error").last).to_contain_text("the engine stopped answering")
     page.get_by_role("button", name="Send").tap()
-    expect(a.locator(".note.error").last).to_contain_text("no engine runs on this lab: start one: ratchet serve")
+    expect(a.locator(".note.error").last).to_contain_text("no engine runs on this lab. start one: ratchet serve.")
     fair(page)
     picture(page, "try-phone-dark-error")
     page.reload()

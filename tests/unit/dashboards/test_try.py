@@ -79,7 +79,9 @@ class FakeEngine:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab = Lab(tmp_path_factory.mktemp("trying"))
     answers = {"aac@v1": {"Say hello": ATTACK}, "*": {"Say much": "word " * 600}}
-    engine = FakeEngine(lab, answers=answers)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RATCHET_ENGINES", raising=False)
+        engine = FakeEngine(lab, answers=answers)
     yield lab
     engine.kill()
 
@@ -183,9 +185,12 @@ def test_without_an_engine_page_and_question_say_what_to_do(tmp_path: Path) -> N
     portal = Portal(lab, people, [page for page in PAGES if page.path == "/try"])
     with TestClient(portal.app(), base_url="http://127.0.0.1:7862") as client:
         guest = Guest(client, people, "eve")
-        assert "no engine runs on this lab: start one: ratchet serve" in guest.opened()
+        assert "no engine runs on this lab. start one: ratchet serve." in guest.opened()
         answer = guest.post("ask", {"model": "tiny", "messages": HELLO})
-        assert (answer.status_code, answer.json()["error"]) == (503, ": ".join(trying.NONE_RUNS))
+        assert (answer.status_code, answer.json()["error"]) == (
+            503,
+            "no engine runs on this lab. start one: ratchet serve.",
+        )
     portal.close()
     busy = dead.lease.model_copy(update={"pid": os.getpid(), "started": psutil.Process().create_time()})
     busy.model_copy(update={"state": "restarting"}).write(lab.engines / "e-fake" / "lease.json")
