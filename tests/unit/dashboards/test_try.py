@@ -185,12 +185,10 @@ def test_without_an_engine_page_and_question_say_what_to_do(tmp_path: Path) -> N
     portal = Portal(lab, people, [page for page in PAGES if page.path == "/try"])
     with TestClient(portal.app(), base_url="http://127.0.0.1:7862") as client:
         guest = Guest(client, people, "eve")
-        assert "no engine runs on this lab. start one: ratchet serve." in guest.opened()
+        problem = "no engine runs on this lab. start one: ratchet serve."
+        assert problem in guest.opened()
         answer = guest.post("ask", {"model": "tiny", "messages": HELLO})
-        assert (answer.status_code, answer.json()["error"]) == (
-            503,
-            "no engine runs on this lab. start one: ratchet serve.",
-        )
+        assert (answer.status_code, answer.json()["error"]) == (503, problem)
     portal.close()
     busy = dead.lease.model_copy(update={"pid": os.getpid(), "started": psutil.Process().create_time()})
     busy.model_copy(update={"state": "restarting"}).write(lab.engines / "e-fake" / "lease.json")
