@@ -113,6 +113,7 @@ function questionOf(name, text) {
 async function ask(name, text, signal) {
   const talk = state, mine = element("p", {className: "mine", textContent: text});
   const shown = element("div", {className: "md written"}), article = element("article", {className: "answer"}, shown);
+  logOf(name).querySelectorAll(".failed").forEach((one) => one.remove());
   logOf(name).append(mine, article);
   let whole = "", end = null;
   try {
@@ -130,6 +131,7 @@ async function ask(name, text, signal) {
   } catch (error) {
     const why = error.name === "AbortError" ? "Stopped." : error instanceof TypeError ? "The server does not answer." : error.message;
     article.append(element("p", {className: "note error", role: "alert", textContent: `${why.replace(/\.?$/, ".")} Not kept.`}));
+    for (const one of [mine, article]) one.classList.add("failed");  // until the next question
     return false;
   }
   if (talk !== state) return false;  // a new conversation began meanwhile
