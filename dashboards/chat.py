@@ -109,7 +109,7 @@ def routes(lab: Lab, door: Door, notebook: trying.Notebook, desk: feedback.Desk)
         except InputError as error:
             return _problem(error.one_line(), 400)
         except NotTaken as refused:
-            return _problem(refused.body["error"]["message"], refused.status)
+            return _problem(str(refused), refused.status)
         return JSONResponse({"id": entry.feedback_id, "status": "stored" if new else "unchanged"})
 
     return router
