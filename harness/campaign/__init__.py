@@ -21,6 +21,7 @@ Nothing here makes answers or shows pages. Votes and acts are only ever added.
 from harness.campaign.acts import ACTS, ActLog, acts_saying, closed, is_closed, read_acts, rulings
 from harness.campaign.assignments import Assignment, Assignments, Side, assign
 from harness.campaign.files import (
+    VOTES,
     MainPairs,
     folder,
     list_all,
@@ -34,7 +35,7 @@ from harness.campaign.files import (
 from harness.campaign.handout import Handout, open_handout
 from harness.campaign.pairs import NEAR_IDENTICAL, REFUSALS, PoolItem, combine, drafts, make_pairs, refusal
 from harness.campaign.sampling import JUDGE_SHARE, of_purpose, purpose_of, sample
-from harness.campaign.votes import VOTES, VoteLog, read_votes
+from harness.campaign.votes import VoteLog, read_votes
 from harness.campaign.writing import Progress, Task, Writing, preference_rows, sft_rows
 
 __all__ = [

@@ -16,11 +16,12 @@ from pydantic import ValidationError
 from harness.core.errors import InputError, LabError
 from harness.core.fingerprint import sha256_of
 from harness.core.journal import segments
-from harness.core.paths import Lab, check_name, write_atomic
-from harness.core.rating import CampaignRecord, Pair
+from harness.core.paths import Lab, check_name, json_lines, write_atomic
+from harness.core.rating import CampaignRecord, Pair, Vote
 
 ID = b'{"pair_id": "'
 EXTRA = "extra"  # stem of the files of pairs that are not main ones
+VOTES = "votes"  # stem of the vote journals
 
 
 def folder(lab: Lab, campaign: str) -> Path:
@@ -28,10 +29,12 @@ def folder(lab: Lab, campaign: str) -> Path:
     return lab.campaigns / check_name(campaign, "campaign")
 
 
-def write(lab: Lab, record: CampaignRecord, pairs: Sequence[Pair], extra: Sequence[Pair] = ()) -> Path:
+def write(
+    lab: Lab, record: CampaignRecord, pairs: Sequence[Pair], extra: Sequence[Pair] = (), votes: Sequence[Vote] = ()
+) -> Path:
     """Store a new campaign, pairs first and the record last, and return its folder.
 
-    `pairs` are the main ones, which the record counts.
+    `pairs` are the main ones, which the record counts; `votes`, those that it begins with.
 
     Raises InputError when it exists already or has nothing to rate, LabError when the disk refuses.
     """
@@ -43,10 +46,13 @@ def write(lab: Lab, record: CampaignRecord, pairs: Sequence[Pair], extra: Sequen
         raise InputError(f"campaign {record.campaign!r} has no pair to rate ({counts})", "use a larger or harder pool")
     if record.pairs != len(pairs):
         raise InputError(f"campaign {record.campaign!r}: the record says {record.pairs} pairs, there are {len(pairs)}")
-    for left in segments(place, EXTRA):  # of a creation that did not come to its end
+    for left in (*segments(place, EXTRA), *segments(place, VOTES)):  # of a creation that did not come to its end
         left.unlink()
     write_atomic(place / "pairs.jsonl", _lines(pairs))
     write_extra(place, extra)
+    if votes:
+        data = json_lines(vote.model_dump(mode="json") for vote in votes)
+        write_atomic(place / f"{VOTES}-{0:020d}-{record.pool.sha256[:6]}.jsonl", data)  # before all segments of people
     record.write(place / "campaign.json", "campaign.record")
     return place
 

@@ -6,18 +6,17 @@ Undoing a vote opens the next take of the same assignment. Nothing is changed or
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from harness.campaign.acts import ActLog
-from harness.campaign.files import folder, read_extra
+from harness.campaign.files import VOTES, folder, read_extra
 from harness.core.errors import LabError
 from harness.core.journal import Journal, read_segment, segments
 from harness.core.paths import Lab
 from harness.core.rating import Undo, Vote
-
-VOTES = "votes"  # stem of the vote journals
 
 
 class VoteLog:
@@ -102,6 +101,18 @@ class VoteLog:
             self._journal.append(vote.model_dump(mode="json"))
             self._refresh()
             return True
+
+    def is_unknown(self, vote: Vote) -> bool:
+        """Whether neither its assignment has a vote nor its rater another one on the pair, as of now."""
+        with self._lock:
+            self._refresh()
+            return vote.assignment not in self._first and self.vote_of(vote.rater, vote.pair_id) is None
+
+    def add_all(self, votes: Sequence[Vote]) -> None:
+        """Put votes on disk with one fsync; all of them or, where LabError is raised, none."""
+        with self._lock:
+            self._journal.append_all(vote.model_dump(mode="json") for vote in votes)
+            self._refresh()
 
     def undo(self, vote: Vote, who: str, at: str) -> bool:
         """Take a vote back; False when it does not count now. Raises LabError, and then nothing was added."""

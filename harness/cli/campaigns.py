@@ -226,6 +226,33 @@ def campaign_export(
         print(f"data card: {made.card}")
 
 
+@campaign_group.command("import")
+def campaign_import(
+    file: Annotated[Path, typer.Argument(help="Pairs, with votes or without: .csv or .jsonl, or TRL preference rows.")],
+    campaign: Annotated[str, typer.Argument(help="A new campaign, or one that is there and gets the votes.")],
+    name: Annotated[str, typer.Option("--name", help="The registry name whose next round the votes train.")] = "",
+    purpose: PurposeOption = PurposeChoice.train,
+    rater: Annotated[str, typer.Option("--rater", help="Whose the votes are that name nobody.")] = "imported",
+    overlap: Annotated[
+        float, typer.Option("--overlap", min=0, max=1, help="Share of pairs that every rater sees.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    lab: LabOption = DEFAULT_LAB,
+    format: FormatOption = Format.text,
+) -> None:
+    """Make a campaign of pairs that others answered and judged, or add a table's votes to one."""
+    from harness.pipeline import importing
+
+    asked = importing.Asked(file, campaign, name, purpose.value, rater, overlap, seed)
+    found = importing.import_file(Lab(lab), asked, who())
+    if format is Format.json:
+        print_json(asdict(found))
+        return
+    made = f"{found.pairs} pairs, " if found.is_new else ""
+    print(f"campaign {campaign}: {made}{found.votes} votes imported, {found.known} were there before; "
+          f"left out: {_counts(found.left_out)}")  # fmt: skip
+
+
 @data_group.command("rewrite")
 def data_rewrite(
     dataset: Annotated[Path, typer.Argument(help="SFT data: .jsonl or .csv.")],

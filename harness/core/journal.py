@@ -148,8 +148,12 @@ def is_at(path: Path, descriptor: int) -> bool:
 
 
 def segments(folder: Path, stem: str) -> list[Path]:
-    """All segments of `stem` in `folder`, oldest first."""
-    return sorted(folder.glob(f"{stem}-*.jsonl"))
+    """All segments of `stem` in `folder`, oldest first. Asked many times a vote, so without the cost of a glob."""
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [folder / name for name in sorted(names) if name.startswith(f"{stem}-") and name.endswith(".jsonl")]
 
 
 def read_segment(path: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
@@ -157,6 +161,8 @@ def read_segment(path: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], 
 
     Raises LabError for a whole line that is not a JSON object: that is damage, not a crash.
     """
+    if offset and path.stat().st_size <= offset:
+        return
     with path.open("rb") as file:
         file.seek(offset)
         for line in file:

@@ -90,6 +90,7 @@ class Vote(Record):
     tags: list[str] = Field([], description="the rater's own words for what is wrong")
     edit: Edit | None = None
     take: int = Field(0, description="0, or how often this assignment was undone before")
+    origin: str = Field("", description="of an imported vote: name and sha256 of the file that it came from")
 
     @property
     def view(self) -> Literal["a", "b", "tie", "both_bad", "skip"]:

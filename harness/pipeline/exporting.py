@@ -27,6 +27,7 @@ TEXTS = ("prompt", "a", "b", "chosen", "rejected", "completion", "reason", "tags
 COLUMNS = (
     "campaign", "pair_id", "item_id", "cluster", "prompt", "a", "b", "a_subject", "b_subject", "role", "rater",
     "preferred", "left", "at", "shown_at", "seconds", "reason", "tags", "edit_side", "edit_text", "assignment", "take",
+    "expected", "repeat_of", "explanation", "arm", "inclusion", "origin",
 )  # fmt: skip
 
 
@@ -120,6 +121,8 @@ class _Made:
                 "cluster": pair.cluster, "prompt": pair.prompt, "a": pair.a.text, "b": pair.b.text,
                 "a_subject": names.get(pair.a.subject, pair.a.subject),
                 "b_subject": names.get(pair.b.subject, pair.b.subject), "role": pair.role,
+                "expected": pair.expected, "repeat_of": pair.repeat_of, "explanation": pair.explanation,
+                "arm": pair.arm, "inclusion": pair.inclusion,
             }  # fmt: skip
             empty: Row = dict.fromkeys(COLUMNS)
             for row in [_vote_row(vote) for vote in by_pair.get(pair.pair_id, [])] or [{}]:
@@ -169,7 +172,8 @@ class _Made:
 
 
 def _vote_row(vote: Vote) -> Row:
-    row: Row = vote.model_dump(include={"rater", "left", "at", "shown_at", "seconds", "reason", "tags", "take"})
+    kept = {"rater", "left", "at", "shown_at", "seconds", "reason", "tags", "take", "origin"}
+    row: Row = vote.model_dump(include=kept)
     edit = {"edit_side": vote.edit.side, "edit_text": vote.edit.text} if vote.edit else {}
     return row | edit | {"preferred": vote.view, "assignment": vote.assignment}
 

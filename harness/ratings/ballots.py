@@ -90,8 +90,10 @@ class Ballots:
     spare: int = 0  # second votes of one rater on one pair, which do not count
 
 
-def tabulate(pairs: Sequence[Pair], votes: Iterable[Vote]) -> Ballots:
+def tabulate(pairs: Sequence[Pair], votes: Iterable[Vote], names: Mapping[str, str] | None = None) -> Ballots:
     """Columns of a campaign's pairs (of every role) and the votes on them that count (not undone).
+
+    `names`: subject -> what to call it instead.
 
     Votes on calibration pairs are left out: they teach. Of two votes of a rater on one pair the first counts; the
     others are counted in `spare`. Raises InputError for a vote on a pair that is not among `pairs`, for a repeat of
@@ -107,7 +109,7 @@ def tabulate(pairs: Sequence[Pair], votes: Iterable[Vote]) -> Ballots:
     raters = tuple(sorted({rater for rater, pair_id in first if by_id[pair_id].role != "calibration"}))
     place = {rater: number for number, rater in enumerate(raters)}
     main = [pair for pair in pairs if pair.role == "main"]
-    shown = _shown(main)
+    shown = _shown(main, names or {})
     row = {pair.pair_id: number for number, pair in enumerate(main)}
     of_main = [vote for vote in first.values() if vote.pair_id in row]
     return Ballots(
@@ -132,14 +134,15 @@ def tabulate_all(rated: Mapping[str, tuple[Sequence[Pair], Iterable[Vote]]]) -> 
     return tabulate(pairs, votes)
 
 
-def _shown(pairs: Sequence[Pair]) -> Shown:
+def _shown(pairs: Sequence[Pair], names: Mapping[str, str]) -> Shown:
     for pair in pairs:
         if not 0 < pair.inclusion <= 1:
             raise InputError(
                 f"pair {pair.pair_id!r} has the inclusion probability {pair.inclusion}", "above 0, up to 1"
             )
-    subjects = tuple(sorted({answer.subject for pair in pairs for answer in (pair.a, pair.b)}))
-    place = {subject: number for number, subject in enumerate(subjects)}
+    labels = {answer.subject for pair in pairs for answer in (pair.a, pair.b)}
+    subjects = tuple(sorted({names.get(label, label) for label in labels}))
+    place = {label: subjects.index(names.get(label, label)) for label in labels}
     return Shown(
         ids=tuple(pair.pair_id for pair in pairs),
         subjects=subjects,

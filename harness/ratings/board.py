@@ -60,15 +60,7 @@ def board(pairs: Sequence[Pair], votes: Iterable[Vote], names: Mapping[str, str]
     `names`: subject -> what to call it, for boards of campaigns that are still blind. `seed`: of the
     bootstraps. Raises InputError as `tabulate` does.
     """
-    renamed = [_renamed(pair, names) for pair in pairs] if names else pairs
-    return board_of(tabulate(renamed, votes), seed)
-
-
-def _renamed(pair: Pair, names: Mapping[str, str]) -> Pair:
-    a, b = (
-        answer.model_copy(update={"subject": names.get(answer.subject, answer.subject)}) for answer in (pair.a, pair.b)
-    )
-    return pair.model_copy(update={"a": a, "b": b})
+    return board_of(tabulate(pairs, votes, names), seed)
 
 
 def board_of(ballots: Ballots, seed: int = 0) -> Board:

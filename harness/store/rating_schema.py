@@ -1,6 +1,6 @@
-"""The migration for campaigns with a purpose, takes, and acts: see harness.core.rating."""
+"""The migrations for campaigns with a purpose, takes, and acts, and for imported votes: see harness.core.rating."""
 
-RATING = """
+RATING_TABLES = """
 ALTER TABLE campaigns ADD COLUMN kind VARCHAR DEFAULT 'compare';
 ALTER TABLE campaigns ADD COLUMN purpose VARCHAR;
 ALTER TABLE campaigns ADD COLUMN overlap DOUBLE DEFAULT 1.0;
@@ -25,7 +25,9 @@ CREATE VIEW acts AS
 SELECT * EXCLUDE (source, position) FROM act_events
 QUALIFY row_number() OVER (PARTITION BY campaign, event_id ORDER BY source, position) = 1;
 COMMENT ON VIEW acts IS 'undo, lease, calibrated, written, ruling, steer, report: the first event with an id counts';
+"""
 
+VOTES_VIEW = """
 CREATE OR REPLACE VIEW votes AS
 SELECT * EXCLUDE (source, position),
        CASE choice WHEN 'left' THEN "left" WHEN 'right' THEN if("left" = 'a', 'b', 'a') END AS preferred
@@ -34,4 +36,12 @@ WHERE NOT EXISTS (
     SELECT 1 FROM acts u WHERE u.kind = 'undo' AND u.campaign = v.campaign AND u.body->>'assignment' = v.assignment)
 QUALIFY row_number() OVER (PARTITION BY assignment ORDER BY source, position) = 1;
 COMMENT ON VIEW votes IS 'the first vote of every assignment that was not undone; preferred is a, b or NULL';
+"""
+
+RATING = RATING_TABLES + VOTES_VIEW
+
+ORIGIN = f"""
+ALTER TABLE vote_events ADD COLUMN origin VARCHAR DEFAULT '';
+COMMENT ON COLUMN vote_events.origin IS 'of an imported vote: name and sha256 of the file that it came from';
+{VOTES_VIEW}
 """

@@ -12,7 +12,7 @@ import duckdb
 
 from harness.core.errors import StoreError
 from harness.store.lineage_schema import LINEAGE
-from harness.store.rating_schema import RATING
+from harness.store.rating_schema import ORIGIN, RATING
 
 # Keeps the file readable by the duckdb 1.5 command line.
 STORAGE_VERSION = "v1.5.0"
@@ -245,7 +245,7 @@ COMMENT ON VIEW usage IS 'requests and tokens per day, key and model';
 """
 
 # Only ever added to: the number of a migration is its place, counted from 1.
-MIGRATIONS = (TABLES, VIEWS, RICHER, RATING, WEIGHTS, TRAFFIC, LINEAGE)
+MIGRATIONS = (TABLES, VIEWS, RICHER, RATING, WEIGHTS, TRAFFIC, LINEAGE, ORIGIN)
 
 
 def open_build(path: Path) -> duckdb.DuckDBPyConnection:
