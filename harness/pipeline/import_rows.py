@@ -170,8 +170,8 @@ def read(path: Path) -> Rows:
         if known != pair:
             column = next(name for name in Pair.model_fields if getattr(known, name) != getattr(pair, name))
             raise cells.wrong(
-                "pair_id", f"is {pair.pair_id!r}, as in line {line}, with another {column!r}",
-                "give different pairs different ids, or none",
+                column, f"is not what line {line} has for the same pair ({pair.pair_id})",
+                "write the same in both, or give different pairs different ids",
             )  # fmt: skip
         votes += given
     _check_repeats(path, pairs)
@@ -204,8 +204,11 @@ def _table(cells: Cells) -> tuple[Pair, list[Given]]:
     inclusion = cells.number("inclusion")
     if inclusion is not None and not 0 < inclusion <= 1:
         raise cells.wrong("inclusion", f"is {inclusion:g}", "write a probability above 0, up to 1")
+    pair_id, item_id, cluster = _ids(cells, prompt, a, b)
     pair = Pair(
-        **_named(cells, prompt, a, b),
+        pair_id=pair_id,
+        item_id=item_id,
+        cluster=cluster,
         prompt=prompt,
         a=_by(cells.text("a_subject", UNNAMED[0]), a),
         b=_by(cells.text("b_subject", UNNAMED[1]), b),
@@ -257,13 +260,13 @@ def _rater(cells: Cells, column: str, name: Any) -> str | None:
     return name
 
 
-def _named(cells: Cells, prompt: list[Turn], a: str, b: str, own_id: bool = True) -> dict[str, str]:
-    """Ids: the file's own where they may stand in an assignment's name, else of the content."""
+def _ids(cells: Cells, prompt: list[Turn], a: str, b: str, own_id: bool = True) -> tuple[str, str, str]:
+    """(pair, item, cluster): the file's own where they may stand in an assignment's name, else of the content."""
     given = cells.text("pair_id")
     pair_id = given if own_id and NAME.fullmatch(given) else short_id("pair", [prompt, a, b])
     same = short_id("prompt", normalised(prompt))  # the same prompt has the same purpose in every file
     item = cells.text("item_id") or cells.text("id") or same
-    return {"pair_id": pair_id, "item_id": item, "cluster": cells.text("cluster") or same}
+    return pair_id, item, cells.text("cluster") or same
 
 
 def _by(subject: str, text: str) -> Answer:
@@ -291,8 +294,11 @@ def _preference(cells: Cells) -> tuple[Pair, list[Given]]:
     names = [cells.text("chosen_subject", UNNAMED[turned]), cells.text("rejected_subject", UNNAMED[not turned])]
     a_subject, b_subject = reversed(names) if turned else names
     own = cells.get("label_rule") != EDITED  # such a row is not the campaign's pair, though it bears its id
+    pair_id, item_id, cluster = _ids(cells, prompt, first, second, own)
     pair = Pair(
-        **_named(cells, prompt, first, second, own),
+        pair_id=pair_id,
+        item_id=item_id,
+        cluster=cluster,
         prompt=prompt,
         a=_by(a_subject, first),
         b=_by(b_subject, second),

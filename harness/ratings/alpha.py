@@ -35,14 +35,13 @@ class Alpha(Record):
 def krippendorff(ballots: Ballots, seed: int = 0, confidence: float = CONFIDENCE) -> Alpha:
     """Alpha over main pairs that two raters or more judged (skips aside)."""
     judged = ballots.cast.view != SKIP
-    pair, rater, view = (column[judged] for column in (ballots.cast.pair, ballots.cast.rater, ballots.cast.view))
-    return alpha_of(pair, rater, view, ballots.shown.cluster, seed, confidence)
+    return alpha_of(ballots.cast.pair[judged], ballots.cast.view[judged], ballots.shown.cluster, seed, confidence)
 
 
 def alpha_of(
-    unit: Integers, rater: Integers, value: Integers, cluster: Integers, seed: int = 0, confidence: float = CONFIDENCE
+    unit: Integers, value: Integers, cluster: Integers, seed: int = 0, confidence: float = CONFIDENCE
 ) -> Alpha:
-    """The same from columns: a row per vote; `cluster` is by unit."""
+    """The same from columns: a row per vote, one of a rater on a unit; `cluster` is by unit."""
     counts = np.zeros((len(cluster), int(value.max(initial=0)) + 1))
     np.add.at(counts, (unit, value), 1)
     kept = counts.sum(axis=1) >= 2
@@ -51,7 +50,7 @@ def alpha_of(
         return Alpha(alpha=None, units=0, votes=0, note="no pair was judged by two raters")
     if (counts[kept].sum(axis=0) > 0).sum() < 2:
         return Alpha(alpha=None, units=units, votes=votes, note="every vote is the same, so chance is not defined")
-    found = float(_library(unit, rater, value, kept))
+    found = float(_library(unit, value, kept))
     dense = np.unique(cluster[kept], return_inverse=True)[1]
     groups = int(dense.max()) + 1
     if groups < LEAST_CLUSTERS:
@@ -61,14 +60,18 @@ def alpha_of(
     return Alpha(alpha=found, low=low, high=high, units=units, votes=votes)
 
 
-def _library(unit: Integers, rater: Integers, value: Integers, kept: np.ndarray) -> float:
+def _library(unit: Integers, value: Integers, kept: np.ndarray) -> float:
+    """Alpha hangs on which values a unit has, not on whose they are: so a row of the library's table is the first vote
+    on each unit, the second, …, and no rater. With many raters of few units each that is far less to go through."""
     import evalica
     import pandas
 
-    frame = np.full((int(rater.max()) + 1, int(kept.sum())), np.nan)
-    column = np.cumsum(kept) - 1
-    rows = kept[unit]
-    frame[rater[rows], column[unit[rows]]] = value[rows]
+    rows = np.flatnonzero(kept[unit])
+    rows = rows[np.argsort(unit[rows], kind="stable")]
+    column = (np.cumsum(kept) - 1)[unit[rows]]
+    place = np.arange(len(rows)) - np.searchsorted(column, column)
+    frame = np.full((int(place.max()) + 1, int(kept.sum())), np.nan)
+    frame[place, column] = value[rows]
     return float(evalica.alpha(pandas.DataFrame(frame), "nominal").alpha)
 
 

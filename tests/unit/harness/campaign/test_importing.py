@@ -187,7 +187,8 @@ def test_what_is_not_worth_showing_or_not_for_training_is_counted(
     lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     judged = next(f"c{n}" for n in range(40) if purpose_of(f"c{n}") == "judge")
-    rows = [ROW, ROW | {"b": "one  thing"}, ROW | {"a": "I am ChatGPT"}, ROW | {"cluster": judged, "preferred": "a"}]
+    other = ROW | {"b": "a third one", "cluster": judged, "preferred": "a"}
+    rows = [ROW, ROW | {"b": "one  thing"}, ROW | {"a": "I am ChatGPT"}, other]
     assert run(lab, lines(tmp_path / "others.jsonl", rows), "copy") == 0
     said = capsys.readouterr().out
     assert "1 pairs, 0 votes" in said
@@ -218,7 +219,7 @@ def test_chosen_and_rejected_do_not_show_by_side_and_conversations_may_share_the
 
 
 @pytest.mark.parametrize(("rows", "said"), [
-    ([ROW, ROW | {"preferred": "left"}], "2: column 'preferred' is 'left' (write one of a, b, tie, both_bad, skip)"),
+    ([ROW, ROW | {"preferred": "left"}], "2: column 'preferred' is 'left'. write one of a, b, tie, both_bad, skip."),
     ([ROW, ROW | {"rater": "Ada Lovelace", "preferred": "a"}], "2: column 'rater' has 'Ada Lovelace'"),
     ([ROW, ROW | {"rater": "ann"}], "2: column 'preferred' is missing or empty"),
     ([ROW, ROW | {"a": ""}], "2: column 'a' is missing or empty"),
@@ -226,7 +227,8 @@ def test_chosen_and_rejected_do_not_show_by_side_and_conversations_may_share_the
     ([ROW, ROW | {"preferred": "a", "at": "2026-11-20"}], "2: column 'at' is '2026-11-20', without a zone"),
     ([ROW, ROW | {"preferred": "a", "seconds": "fast"}], "2: column 'seconds' is 'fast'"),
     ([ROW, ROW | {"preferred": "a", "tags": "long"}], "2: column 'tags' is no list"),
-    ([ROW | {"pair_id": "x"}, ROW | {"pair_id": "x", "b": "third"}], "2: column 'pair_id' is 'x', as in line 1"),
+    ([ROW | {"pair_id": "x"}, ROW | {"pair_id": "x", "b": "third"}],
+     "2: column 'b' is not what line 1 has for the same pair (x)"),
     ([ROW | {"role": "gold"}], "1: column 'expected' is missing or empty"),
     ([ROW | {"role": "repeat", "repeat_of": "gone"}], "1: column 'repeat_of' is 'gone'"),
     ([{"prompt": "p", "completion": "c", "label": True}], "1: has single answers"),

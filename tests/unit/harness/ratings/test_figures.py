@@ -10,7 +10,7 @@ import pytest
 from harness import ratings
 from harness.core.errors import InputError
 from harness.core.rating import Answer, Pair, Vote
-from harness.ratings.alpha import _alpha, _sums
+from harness.ratings.alpha import _alpha, _drawn, _sums
 from harness.ratings.clustered import one_way, weighted_mean
 from harness.ratings.noise import unlike_at
 from harness.stats import mean_interval
@@ -41,7 +41,7 @@ def vote(name: str, rater: str, choice: str, left: str = "a", seconds: float | N
 def test_krippendorffs_own_example() -> None:
     table = np.array(OBSERVERS)
     rater, unit = np.nonzero(table)
-    found = ratings.alpha_of(unit, rater, table[rater, unit] - 1, np.arange(12))
+    found = ratings.alpha_of(unit, table[rater, unit] - 1, np.arange(12))
     assert found.alpha == pytest.approx(0.743, abs=5e-4)
     assert (found.units, found.votes) == (11, 40)  # the twelfth unit was seen by one observer
     assert found.low is not None
@@ -51,6 +51,19 @@ def test_krippendorffs_own_example() -> None:
     np.add.at(counts, (unit, table[rater, unit] - 1), 1)
     kept = counts[counts.sum(axis=1) >= 2]
     assert _alpha(_sums(kept, np.arange(11)).sum(axis=0)) == pytest.approx(found.alpha)
+
+
+def test_many_clusters_are_drawn_by_kind_from_the_same_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of 1,000 draws of both: means differ by less than 5 standard errors, spreads by less than a fifth."""
+    rng = np.random.default_rng(3)
+    counts = rng.multinomial(3, [0.5, 0.3, 0.2], size=400).astype(np.float64)
+    sums = _sums(counts, np.arange(400))
+    one_by_one = _drawn(sums, np.random.default_rng(0))
+    monkeypatch.setattr("harness.ratings.alpha.MANY", 0)
+    by_kind = _drawn(sums, np.random.default_rng(1))
+    spread = one_by_one.std()
+    assert abs(one_by_one.mean() - by_kind.mean()) < 5 * spread * np.sqrt(2 / 1000)
+    assert by_kind.std() == pytest.approx(spread, rel=0.2)
 
 
 def test_alpha_without_anything_to_say() -> None:
