@@ -197,8 +197,8 @@ class Served:
 
     def end(self, sent: signal.Signals) -> None:
         if self._process is not None:
-            self._process.send_signal(sent)
-            self._process.wait(30)
+            with self._process as process:  # closes its pipe
+                process.send_signal(sent)
             self._process = None
 
 
