@@ -29,6 +29,7 @@ from harness.campaign.assignments import Assignment, assign
 from harness.campaign.files import MainPairs, folder, read_extra, read_record
 from harness.campaign.pairs import draw, share
 from harness.campaign.votes import VoteLog
+from harness.core.heap import filling
 from harness.core.paths import Lab
 from harness.core.rating import AnyAct, CampaignRecord, Lease, Pair, Steer
 
@@ -340,7 +341,8 @@ def open_handout(lab: Lab, campaign: str) -> tuple[Handout, VoteLog, ActLog]:
     record, place = read_record(lab, campaign), folder(lab, campaign)
     acts = ActLog(place)
     votes = VoteLog(place, acts)
-    return Handout(record, MainPairs(place, record.pairs), read_extra(place), votes, acts), votes, acts
+    with filling():
+        return Handout(record, MainPairs(place, record.pairs), read_extra(place), votes, acts), votes, acts
 
 
 def _shared(record: CampaignRecord, pair_ids: Sequence[str]) -> set[str]:

@@ -166,8 +166,8 @@ class VoteLog:
 
     def _count(self, rater: str, pair_id: str) -> None:
         """Which vote of a rater on a pair counts, anew: that of the first take that was not undone."""
-        takes = sorted(self._takes.get((rater, pair_id), {}).items())
-        name = next((name for _, name in takes if name not in self._undone), None)
+        takes = self._takes.get((rater, pair_id), {})
+        name = next((takes[take] for take in sorted(takes) if takes[take] not in self._undone), None)
         votes, raters = self._counted.setdefault(rater, {}), self._raters.setdefault(pair_id, set())
         if name is None:
             votes.pop(pair_id, None)

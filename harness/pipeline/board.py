@@ -6,6 +6,7 @@ from harness import campaign as campaigns
 from harness import ratings
 from harness.campaign.pairs import draw
 from harness.core.errors import InputError
+from harness.core.heap import filling
 from harness.core.paths import Lab
 from harness.core.rating import CampaignRecord
 from harness.core.records import Record
@@ -21,11 +22,11 @@ class CampaignBoard(Record):
 
 def campaign_board(lab: Lab, campaign: str) -> CampaignBoard:
     """Raises InputError for a campaign that does not exist or in which people write, LabError for damaged files."""
-    record, pairs = campaigns.read_whole(lab, campaign)
-    if record.kind == "write":
+    if campaigns.read_record(lab, campaign).kind == "write":
         raise InputError(f"campaign {campaign!r} is for writing: nobody compares answers there")
-    log = campaigns.VoteLog(campaigns.folder(lab, campaign))
-    votes = list(log.votes().values())
+    with filling():
+        record, pairs = campaigns.read_whole(lab, campaign)
+        votes = list(campaigns.VoteLog(campaigns.folder(lab, campaign)).votes().values())
     blind = not campaigns.is_closed(campaigns.read_acts(lab, campaign))
     names = blind_names(record) if blind else None
     found = ratings.board(pairs, votes, names, record.seed)
