@@ -27,6 +27,7 @@ def test_the_judge_sees_every_loss(presses: list[Press], events: Any, counted: A
     assert {key: said[key] for key in found} == found
 
 
+@pytest.mark.long
 def test_every_vote_shown_as_saved_is_in_the_store_once_though_the_server_was_killed() -> None:
     plan = Plan(raters=4, pairs=60, starts=1, think_s=0.8, paced_s=5.0, fast_s=1.0)
     details = measure(plan)["details"]
