@@ -40,7 +40,7 @@ class Size:
     seeds: int
     raters: int = 5
     error: float = 0.25
-    overlap: float = 0.1
+    overlap: float = 0.2
     repeats: float = 0.1
     epochs: float = 2.0
 
