@@ -9,7 +9,7 @@ from typing import Any
 import fastapi
 import gradio as gr
 
-from dashboards import chat, lineage, rate, results, results_app, write
+from dashboards import board, chat, lineage, rate, results, results_app, write
 from dashboards.desk import Desk
 from dashboards.doors import Door
 from dashboards.write_desk import WriteDesk
@@ -84,10 +84,15 @@ def _try(lab: Lab, door: Door, name: str) -> Built:
     return Built(chat.build(lab, door), chat.look(), chat.routes(lab, door, notebook, desk), close)
 
 
+def _board(lab: Lab, door: Door, name: str) -> Built:
+    return Built(board.build(lab, door), board.look())
+
+
 PAGES: tuple[Page, ...] = (
     Page("/rate", "Rate answers", ("rater",), _rate, "Two answers, side by side: which is better?", open_campaigns),
     Page("/write", "Write answers", ("rater",), _write, "Correct a draft, or read somebody's text.", open_drafts),
     Page("/try", "Try it", ("lead", "engineer"), _try, "Chat with what is served, two side by side."),
+    Page("/board", "Board", ("lead", "engineer"), _board, "What votes are worth; disagreements; the next round."),
     Page("/results", "Results", ("lead", "engineer"), _results, "Leaderboard, runs, items, versions, plots."),
     Page(
         "/lineage", "Lineage", ("lead", "engineer"), _lineage, "Which votes shaped an adapter; did they touch its gate?"

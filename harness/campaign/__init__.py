@@ -18,7 +18,7 @@
 Nothing here makes answers or shows pages. Votes and acts are only ever added.
 """
 
-from harness.campaign.acts import ACTS, ActLog, acts_saying, closed, is_closed, read_acts, rulings
+from harness.campaign.acts import ACTS, ActLog, acts_saying, closed, is_closed, paused, read_acts, rulings
 from harness.campaign.assignments import Assignment, Assignments, Side, assign
 from harness.campaign.files import (
     VOTES,
@@ -66,6 +66,7 @@ __all__ = [
     "make_pairs",
     "of_purpose",
     "open_handout",
+    "paused",
     "preference_rows",
     "purpose_of",
     "read",

@@ -100,6 +100,13 @@ def closed(lab: Lab, campaign: str) -> bool:
     return is_closed(acts_saying(folder(lab, campaign), "steer"))
 
 
+def paused(acts: Iterable[AnyAct]) -> set[str]:
+    """Raters who are paused: of whom the latest word was so."""
+    said = sorted((act for act in acts if act.kind == "steer" and act.rater), key=lambda act: act.at)
+    last = {act.rater: act.what for act in said if act.rater and act.what in ("pause", "resume")}
+    return {rater for rater, what in last.items() if what == "pause"}
+
+
 def rulings(acts: Iterable[AnyAct]) -> dict[str, Ruling]:
     """Pair -> the lead's ruling that stands: the latest."""
     found = [act for act in acts if act.kind == "ruling"]

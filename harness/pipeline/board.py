@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from harness import campaign as campaigns
 from harness import ratings
 from harness.campaign.pairs import draw
 from harness.core.errors import InputError
 from harness.core.heap import filling
 from harness.core.paths import Lab
-from harness.core.rating import CampaignRecord
+from harness.core.rating import CampaignRecord, Report
 from harness.core.records import Record
 
 
 class CampaignBoard(Record):
-    """`blind`: the campaign is open, so subjects are called 'subject 1', … in an order drawn from its seed."""
+    """`blind`: the campaign is open, so subjects are called 'subject 1', … in an order drawn from its seed.
+
+    `ruled`: pairs that a lead ruled on; they are no longer among the board's disagreements. `paused`: raters who get
+    nothing now. `reports`: unsafe answers, disputes and prompts, as raters sent them, earliest first.
+    """
 
     campaign: str
     blind: bool
     board: ratings.Board
+    ruled: int = 0
+    paused: list[str] = Field([])
+    reports: list[Report] = Field([])
 
 
 def campaign_board(lab: Lab, campaign: str) -> CampaignBoard:
@@ -27,10 +36,19 @@ def campaign_board(lab: Lab, campaign: str) -> CampaignBoard:
     with filling():
         record, pairs = campaigns.read_whole(lab, campaign)
         votes = list(campaigns.VoteLog(campaigns.folder(lab, campaign)).votes().values())
-    blind = not campaigns.is_closed(campaigns.read_acts(lab, campaign))
-    names = blind_names(record) if blind else None
-    found = ratings.board(pairs, votes, names, record.seed)
-    return CampaignBoard(campaign=campaign, blind=blind, board=found)
+    acts = campaigns.read_acts(lab, campaign)
+    blind = not campaigns.is_closed(acts)
+    found = ratings.board(pairs, votes, blind_names(record) if blind else None, record.seed)
+    ruled = campaigns.rulings(acts)
+    undecided = [one for one in found.disagreements if one.pair_id not in ruled]
+    return CampaignBoard(
+        campaign=campaign,
+        blind=blind,
+        board=found.model_copy(update={"disagreements": undecided}),
+        ruled=len(ruled),
+        paused=sorted(campaigns.paused(acts)),
+        reports=[act for act in acts if act.kind == "report"],
+    )
 
 
 def blind_names(record: CampaignRecord) -> dict[str, str]:

@@ -14,7 +14,7 @@ Nothing here reads files or knows which votes were undone.
 
 from harness.ratings.alpha import Alpha, alpha_of
 from harness.ratings.ballots import Ballots, tabulate, tabulate_all
-from harness.ratings.board import Board, board, board_of
+from harness.ratings.board import Board, board, board_of, disagreements
 from harness.ratings.noise import Noise, fit_noise, label_error
 from harness.ratings.raters import RaterRow, rater_table
 from harness.ratings.strengths import Strengths, strengths
@@ -31,6 +31,7 @@ __all__ = [
     "alpha_of",
     "board",
     "board_of",
+    "disagreements",
     "fit_noise",
     "label_error",
     "rater_table",
