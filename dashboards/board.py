@@ -29,7 +29,7 @@ from harness.pipeline import steering
 from harness.pipeline.adjudicating import VERDICTS, Decision, Docket, rule
 from harness.pipeline.board import campaign_board
 from harness.pipeline.round_preview import preview_round
-from harness.pipeline.rounds import Asked, next_round
+from harness.pipeline.rounds import Asked, Labels, next_round
 
 MOST_PAIRS = 500  # to choose from; as they are decided the next ones come
 MOST_REASON = 500
@@ -176,7 +176,7 @@ class Screen:
     def _asked(self, given: Values) -> Asked:
         name = campaigns.read_record(self._lab, self._campaign(given)).name
         primary, alias = self._text(given, "primary"), self._text(given, "alias") or "prod"
-        labels = "majority" if self._text(given, "labels") == "majority" else "adjudicated"
+        labels: Labels = "majority" if self._text(given, "labels") == "majority" else "adjudicated"
         return Asked(name, primary, alias, labels=labels)
 
     def _preview(self, asked: Asked) -> Values:
