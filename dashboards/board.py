@@ -134,7 +134,7 @@ class Screen:
                 campaign = self._campaign(given)
                 if self._text(given, "confirm") != campaign:
                     raise InputError(f"not done: type {campaign} to confirm", "once it is closed, names show")
-                if campaigns.is_closed(campaigns.read_acts(self._lab, campaign)) == (what == "close"):
+                if campaigns.closed(self._lab, campaign) == (what == "close"):
                     raise InputError(f"{campaign} is {'closed' if what == 'close' else 'open'} already")
                 steering.steer(self._lab, campaign, what, who)
                 done = "closed; names are shown now" if what == "close" else "open again"

@@ -47,17 +47,23 @@ def _decide(parts: dict[str, Any]) -> None:
 
 
 def _steer(parts: dict[str, Any]) -> None:
-    gr.HTML("<h2>A rater: paused, they get no more pairs; their votes stay</h2>", js_on_load=None)
+    gr.HTML(
+        "<h2>A rater: paused, they get no more pairs; their votes stay</h2>", js_on_load=None, apply_default_css=False
+    )
     with gr.Row(elem_classes="acts"):
         parts["rater"] = gr.Dropdown([], label="Rater", elem_id="rater", allow_custom_value=True)
         _line(parts, "pause-reason", "Why (may stay empty)")
         _button(parts, "pause", "Pause")
         _button(parts, "resume", "Let go on")
-    gr.HTML("<h2>A pair: it goes to one more rater</h2>", js_on_load=None)
+    gr.HTML("<h2>A pair: it goes to one more rater</h2>", js_on_load=None, apply_default_css=False)
     with gr.Row(elem_classes="acts"):
         _line(parts, "again-pair", "Pair")
         _button(parts, "reopen-pair", "Open again")
-    gr.HTML("<h2>The campaign: closed, nobody gets more pairs, and names of subjects show</h2>", js_on_load=None)
+    gr.HTML(
+        "<h2>The campaign: closed, nobody gets more pairs, and names of subjects show</h2>",
+        js_on_load=None,
+        apply_default_css=False,
+    )
     with gr.Row(elem_classes="acts"):
         _line(parts, "confirm", "Type the campaign's name to confirm")
         _button(parts, "close", "Close the campaign")
