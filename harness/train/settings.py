@@ -59,7 +59,7 @@ def _machine_defaults(base: Base) -> dict[str, tuple[Any, str]]:
         "logging_steps": (1, "every step belongs in metrics.jsonl"),
         # Measured on 2 cores, 2.8 M parameters, adapter weights in fp32 either way: 15 to 40 % more tokens per CPU
         # second than without autocast, where every LoRA layer casts its input up; the same loss to 4 digits.
-        "bf16": (base.dtype == torch.bfloat16, "autocast where the base is bf16; an fp32 base trains in fp32"),
+        "bf16": (base.dtype == torch.bfloat16, "autocast where the base trains in bf16; in fp32 it needs none"),
     }
     if on_cpu:
         defaults["gradient_checkpointing"] = (False, "off on a CPU: memory is not short, and it costs a forward")

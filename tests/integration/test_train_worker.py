@@ -310,6 +310,22 @@ def test_argument_names_are_those_of_the_installed_trl() -> None:
     assert adapter_names() == named - inherited - {"inference_mode"}
 
 
+def test_a_bf16_base_trains_in_fp32_on_a_cpu_that_has_no_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from harness.train.model import load_base
+
+    tiny = ROOT / "experiments" / "bases" / "tiny"
+    ref = BaseRef(source="experiments/bases/tiny", path=str(tiny), sha256="1" * 64)
+    stored = {}
+    for capability, dtype in (("avx512_bw", torch.bfloat16), ("avx2", torch.float32)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=capability: {name: True})
+        base = load_base(ref, "none")
+        assert {base.dtype, *(parameter.dtype for parameter in base.model.parameters())} == {dtype}
+        stored[dtype] = base.model.lm_head.weight
+    assert torch.equal(stored[torch.bfloat16].float(), stored[torch.float32]), "the same weights"
+
+
 def test_bf16_base_and_its_rounding(inputs: Inputs, tmp_path: Path) -> None:
     """On a bf16 base the adapter is kept in fp32, and the reference says what the serving dtype's rounding does."""
     from safetensors import safe_open
