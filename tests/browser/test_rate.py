@@ -22,6 +22,9 @@ from harness.core.records import DataRef, Subject
 PAIRS = 14
 KEYS = {"1": "left", "2": "right", "3": "tie", "4": "both_bad", "s": "skip"}
 WAIT_MS = 30_000
+# As `python -m dashboards.app`. A second press comes soon or late, as the machine is busy: here every pair that
+# `look` does not date back was shown too shortly.
+START = "import sys; from dashboards import app, desk; desk.MIN_LOOK_S = 600.0; sys.exit(app.main())"
 
 SUBJECTS = (
     Subject(kind="adapter", label="aac@v1", model="run-aaaaaaaaaaaa", base_sha256="ab" * 32, run_id="run-aaaaaaaaaaaa"),
@@ -60,8 +63,8 @@ class Served:
         named = [part for rater in raters for part in ("--rater", rater)]
         command = [
             sys.executable,
-            "-m",
-            "dashboards.app",
+            "-c",
+            START,
             "--lab",
             str(lab.root),
             "--campaign",
