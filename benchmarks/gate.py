@@ -15,11 +15,8 @@ to both counts. Both shares are in `details`, and so is every case that was not 
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import platform
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -30,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import gate_plants as plants
+from benchmarks.command import Say, lab_benchmark
 from benchmarks.gate_lab import Bench, Case, Outcome
 from benchmarks.versions import installed
-from harness.core.errors import RatchetError
 from harness.core.paths import Lab
 
 CONTAINS = "aac/contains"
@@ -43,7 +40,6 @@ ORDERS = (("plain", "warm"), ("warm", "plain"), ("plain", "warm", "plain"))
 ENDLESS = (0.6, 1.0, 0.3)  # share of the rows; of a third, greedy answers may show nothing
 SCALES = (0.5, 2.0, 0.25, 1.25)
 MODULES = {"v_proj": r"v_proj", "MLP": r"mlp", "q_proj": r"q_proj", "last layer": r"layers\.2\."}
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -276,17 +272,8 @@ def table(found: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gate", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="each defect once, on fewer rows and items")
-    parser.add_argument("--format", choices=["text", "json"], default="text")
-    asked = parser.parse_args(arguments)
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.chdir(plants.ROOT)  # evalsets are found by name from there
-    try:
-        found = measure(QUICK if asked.quick else FULL, lambda line: print(line, file=sys.stderr, flush=True))
-    except RatchetError as error:
-        sys.exit(error.one_line())
-    print(json.dumps(found, indent=2) if asked.format == "json" else table(found))
+    about = ("gate", __doc__, "each defect once, on fewer rows and items")
+    lab_benchmark(arguments, about, lambda quick, say: measure(QUICK if quick else FULL, say), table)
 
 
 if __name__ == "__main__":

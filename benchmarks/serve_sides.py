@@ -7,7 +7,6 @@ import json
 import math
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from serve import adapters as loaded
 from serve import keys
 from serve.engine import Engine, EngineSpec, ensure, stop
 from serve.launch import command, environment, on_cpu
+from serve.sockets import free_port
 
 START_TIMEOUT_S = 600.0
 API_SERVER = "vllm.entrypoints.openai.api_server"
@@ -203,12 +203,6 @@ def until_ok(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
         except httpx.TransportError:
             time.sleep(0.2)
     raise RuntimeError(f"{url} does not answer: {log.read_text(errors='replace')[-2000:]}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def paired(ours: list[float], theirs: list[float], spread: Callable[[int], float]) -> dict[str, float]:

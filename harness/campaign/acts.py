@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -65,10 +66,7 @@ class ActLog:
         for path in segments(self._place, ACTS):
             for event, end in read_segment(path, self._offsets.get(path, 0)):
                 self._offsets[path] = end
-                try:
-                    act = read_act(event)
-                except ValidationError as error:
-                    raise LabError(f"{path} holds something else than an act before byte {end}") from error
+                act = _act(event, path, end)
                 if act.event_id not in self._known:
                     self._known.add(act.event_id)
                     self._acts.append(act)
@@ -82,11 +80,16 @@ def read_acts(lab: Lab, campaign: str) -> list[AnyAct]:
 def acts_saying(place: Path, word: str) -> Iterator[AnyAct]:
     """Acts of a campaign's folder whose line has `word` in quotes, as written; the others, of which there are many, are
     not even read as JSON."""
-    marker = json.dumps(word).encode()
     for path in segments(place, ACTS):
-        for line in path.read_bytes().splitlines(keepends=True):
-            if marker in line and line.endswith(b"\n"):
-                yield read_act(json.loads(line))
+        for event, end in read_segment(path, marker=json.dumps(word).encode()):
+            yield _act(event, path, end)
+
+
+def _act(event: dict[str, Any], path: Path, end: int) -> AnyAct:
+    try:
+        return read_act(event)
+    except ValidationError as error:
+        raise LabError(f"{path} holds something else than an act before byte {end}") from error
 
 
 def is_closed(acts: Iterable[AnyAct]) -> bool:

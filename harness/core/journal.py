@@ -156,8 +156,10 @@ def segments(folder: Path, stem: str) -> list[Path]:
     return [folder / name for name in sorted(names) if name.startswith(f"{stem}-") and name.endswith(".jsonl")]
 
 
-def read_segment(path: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
+def read_segment(path: Path, offset: int = 0, marker: bytes = b"") -> Iterator[tuple[dict[str, Any], int]]:
     """Yield (event, byte offset behind it) for every whole line from `offset` on; a torn last line is left out.
+
+    With a `marker` only lines that hold it; the others are not even read as JSON.
 
     Raises LabError for a whole line that is not a JSON object: that is damage, not a crash.
     """
@@ -169,6 +171,8 @@ def read_segment(path: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], 
             if not line.endswith(b"\n"):
                 return
             offset += len(line)
+            if marker not in line:
+                continue
             try:
                 event = json.loads(line)
             except (ValueError, RecursionError) as error:

@@ -130,8 +130,7 @@ class _Made:
 
     def _names(self) -> dict[str, str]:
         """What to call the subjects: as the board does."""
-        acts = campaigns.read_acts(self._lab, self._record.campaign)
-        return {} if campaigns.is_closed(acts) else blind_names(self._record)
+        return {} if campaigns.closed(self._lab, self._record.campaign) else blind_names(self._record)
 
     def card(self, name: str, form: Form, rows: list[Row], left_out: dict[str, int], found: dict[str, int]) -> str:
         """Where a file's rows come from, in Markdown."""

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from harness.campaign.pairs import draw
 from harness.core.errors import InputError
@@ -23,8 +23,8 @@ from harness.preferences import EDITED
 
 View = Literal["a", "b", "tie", "both_bad", "skip"]
 Form = Literal["table", "trl-preference"]
-VIEWS = ("a", "b", "tie", "both_bad", "skip")
-ROLES = ("main", "gold", "repeat", "calibration")
+VIEWS: tuple[View, ...] = get_args(View)
+ROLES: tuple[PairRole, ...] = get_args(PairRole)
 UNNAMED = ("answer 1", "answer 2")  # what answers are called whose author no column says
 
 

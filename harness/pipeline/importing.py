@@ -140,7 +140,7 @@ def _more(lab: Lab, asked: Asked, record: CampaignRecord, rows: Rows, ref: DataR
     if rows.form != "table" or record.kind != "compare":
         why = "has drafts to write" if record.kind != "compare" else "exists already; only a table adds votes to it"
         raise InputError(f"campaign {record.campaign!r} {why}", "choose another name for a new campaign")
-    if campaigns.is_closed(campaigns.read_acts(lab, record.campaign)):
+    if campaigns.closed(lab, record.campaign):
         raise InputError(f"campaign {record.campaign!r} is closed", f"`ratchet campaign reopen {record.campaign}`")
     ours = {pair.pair_id: pair for pair in campaigns.read_whole(lab, record.campaign)[1]}
     for pair_id, (line, pair) in rows.pairs.items():

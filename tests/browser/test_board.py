@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -14,9 +11,9 @@ from rounds_lab import make
 from harness import campaign as campaigns
 from harness.core.paths import Lab
 from harness.people import People
+from tests.browser import app
+from tests.browser.app import SENTENCE, WAIT_MS
 
-WAIT_MS = 60_000
-SENTENCE = "a sentence will do"
 DESKTOP = {"viewport": {"width": 1280, "height": 900}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "color_scheme": "dark"}
 
@@ -28,14 +25,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Lab]
     lab = make(root)
     people = People(lab)
     people.accept(people.invite("lea", ["lead"]), SENTENCE)
-    command = [sys.executable, "-m", "harness.cli", "app", "--lab", str(lab.root), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
-    assert process.stdout is not None
-    found = re.search(r"http://[\d.:]+", process.stdout.readline())
-    assert found is not None
-    yield found[0], lab
-    process.terminate()
-    assert process.wait(30) in (0, -15)
+    with app.running(lab, cwd=root) as address:
+        yield address, lab
 
 
 def at_board(browser: Browser, address: str, screen: dict[str, object], search: str = "") -> Page:

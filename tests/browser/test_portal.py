@@ -16,9 +16,9 @@ from harness.core.paths import Lab
 from harness.core.rating import Answer, CampaignRecord
 from harness.core.records import DataRef, Subject
 from harness.people import People
+from tests.browser import app
+from tests.browser.app import SENTENCE, WAIT_MS
 
-WAIT_MS = 60_000
-SENTENCE = "a sentence will do"
 SUBJECTS = (
     Subject(kind="adapter", label="aac@v1", model="run-aaaaaaaaaaaa", base_sha256="0" * 64),
     Subject(kind="base", label="the-base", model="tiny-base", base_sha256="0" * 64),
@@ -48,14 +48,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
     people = People(lab)
     people.accept(people.invite("eve", ["lead"]), SENTENCE)
     people.accept(people.invite("mia", ["rater"]), SENTENCE)
-    command = [sys.executable, "-m", "harness.cli", "app", "--lab", str(lab.root), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    found = re.search(r"http://[\d.:]+", process.stdout.readline())
-    assert found is not None
-    yield found[0], lab.root
-    process.terminate()
-    assert process.wait(30) in (0, -15)
+    with app.running(lab) as address:
+        yield address, lab.root
 
 
 def sign_in(page: Page, address: str, name: str, password: str = SENTENCE) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +11,15 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from dashboards.gate import cookie_name
 from harness import captured
 from harness.core.paths import Lab
 from harness.people import People
 from harness.pipeline import trying
+from tests.browser import app
+from tests.browser.app import SENTENCE
 from tests.browser.test_rate import AUDIT
 from tests.unit.dashboards.test_try import ATTACK, FakeEngine
 
-WAIT_MS = 60_000
-SENTENCE = "a sentence will do"
 ANSWERS = {
     "aac@v1": {"Say hello": ATTACK},
     "*": {"Say hello": "Hello to you.\n\n- one\n- two", "And then?": "Then the end.", "Say much": "word " * 400},
@@ -39,11 +35,7 @@ class Served:
 
     def enter(self, context: BrowserContext, name: str) -> Page:
         """The page, for somebody who is signed in already."""
-        token = self.people._new_session(name)
-        context.add_cookies([{"name": cookie_name(self.lab), "value": token, "url": self.address}])
-        page = context.new_page()
-        page.set_default_timeout(WAIT_MS)
-        page.goto(f"{self.address}/try/")
+        page = app.enter(context, self.people, self.lab, name, f"{self.address}/try/")
         page.locator("#composer").wait_for()
         return page
 
@@ -58,14 +50,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     people = People(lab)
     people.accept(people.invite("eve", ["lead"]), SENTENCE)
     people.accept(people.invite("max", ["engineer"]), SENTENCE)
-    command = [sys.executable, "-m", "harness.cli", "app", "--lab", str(lab.root), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    assert process.stdout is not None
-    found = re.search(r"http://[\d.:]+", process.stdout.readline())
-    assert found is not None
-    yield Served(lab, people, engine, found[0])
-    process.terminate()
-    process.wait(60)
+    with app.running(lab, environment=environment) as address:
+        yield Served(lab, people, engine, address)
     engine.kill()
 
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from dashboards.gate import cookie_name
 from harness import campaign as campaigns
 from harness.core.paths import Lab
 from harness.people import People
+from tests.browser import app
+from tests.browser.app import SENTENCE, WAIT_MS
 from tests.unit.dashboards.test_write import ATTACK, make_drafts
-
-WAIT_MS = 60_000
 
 
 class Served:
@@ -28,16 +24,12 @@ class Served:
     def __init__(self, lab: Lab) -> None:
         self.lab, self.people, self.port = lab, People(lab), "0"
         for name in ("ann", "bo"):
-            self.people.accept(self.people.invite(name, ["rater"]), "a sentence will do")
+            self.people.accept(self.people.invite(name, ["rater"]), SENTENCE)
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "harness.cli", "app", "--lab", str(self.lab.root), "--port", self.port]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        found = re.search(r"http://[\d.]+:(\d+)", self.process.stdout.readline())
-        assert found is not None
-        self.address, self.port = found[0], found[1]
+        self.process, self.address = app.start(self.lab, self.port)
+        self.port = self.address.rpartition(":")[2]
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
@@ -45,11 +37,7 @@ class Served:
 
     def enter(self, context: BrowserContext, name: str) -> Page:
         """The writing page, for somebody who is signed in already."""
-        token = self.people._new_session(name)
-        context.add_cookies([{"name": cookie_name(self.lab), "value": token, "url": self.address}])
-        page = context.new_page()
-        page.set_default_timeout(WAIT_MS)
-        page.goto(f"{self.address}/write/letters/")
+        page = app.enter(context, self.people, self.lab, name, f"{self.address}/write/letters/")
         page.locator("#text textarea").wait_for()
         return page
 
