@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.ratings.ballots import LEAST_FLOOR_S, STYLES, TIE, A, B, Ballots, Bools, Cast, Checks, Shown
+from harness.ratings.ballots import TIE, A, B, Ballots, Bools, Cast, Checks, Shown
+from harness.ratings.texts import LEAST_FLOOR_S, STYLES
 from harness.stats.numbers import Floats, Integers
 
 GAP_BETWEEN_LENGTHS = 0.6  # standard deviation of log2 of the ratio of lengths

@@ -27,7 +27,8 @@ from harness.core.paths import Lab
 from harness.people import Refused, Role
 from harness.pipeline import steering
 from harness.pipeline.adjudicating import VERDICTS, Decision, Docket, rule
-from harness.pipeline.board import campaign_board
+from harness.pipeline.board import board_of
+from harness.pipeline.rated import Kept
 from harness.pipeline.round_preview import preview_round
 from harness.pipeline.rounds import Asked, Labels, next_round
 
@@ -44,10 +45,12 @@ def look() -> dict[str, Any]:
 
 
 class Screen:
-    """The page's components by name, and what to put into them. Holds nothing of any visitor."""
+    """The page's components by name, and what to put into them. Holds nothing of any visitor, and of campaigns only
+    what is on disk."""
 
     def __init__(self, lab: Lab, door: Door) -> None:
         self._lab, self._door = lab, door
+        self._kept = Kept(lab)
         self.parts: dict[str, Any] = {}
 
     def opened(self, search: str, request: gr.Request) -> Values:
@@ -74,7 +77,7 @@ class Screen:
         def act(who: str) -> Values:
             if not given[self.parts["campaign"]]:
                 return {"note": gr.skip()}
-            return {"board": view.shown(campaign_board(self._lab, self._campaign(given)))}
+            return {"board": view.shown(board_of(self._kept.of(self._campaign(given))))}
 
         return self._answered(request, act)
 
@@ -188,7 +191,7 @@ class Screen:
 
     def _of(self, campaign: str, who: str) -> Values:
         """Everything of one campaign; the next round only when it is asked for."""
-        found = campaign_board(self._lab, campaign)
+        found = board_of(self._kept.of(campaign))
         raters = [(f"{name} · paused" if name in found.paused else name, name) for name in self._raters(campaign)]
         return {
             "campaign": gr.Dropdown(choices=self._names(), value=campaign),
@@ -201,7 +204,7 @@ class Screen:
 
     def _case(self, campaign: str, who: str, pair_id: str = "") -> Values:
         """`pair_id`, or the next one to decide, with a new ticket."""
-        docket = Docket(self._lab, campaign)
+        docket = Docket(self._lab, campaign, self._kept.of(campaign))
         pair_id = pair_id or next(iter(docket.undecided), "")
         found = docket.case(pair_id, who) if pair_id else None
         return {
@@ -217,7 +220,7 @@ class Screen:
 
     def _raters(self, campaign: str) -> list[str]:
         """Who voted, and who may."""
-        votes = campaigns.VoteLog(campaigns.folder(self._lab, campaign)).votes().values()
+        votes = self._kept.of(campaign).look().votes
         return sorted(
             {vote.rater for vote in votes} | {one.name for one in self._door.people.all() if one.has("rater")}
         )

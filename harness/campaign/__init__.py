@@ -1,6 +1,7 @@
 """Campaigns: pairs of answers to compare blind, and what people do with them, as files under `campaigns/<name>/`.
 
     pairs.jsonl       the main pairs, in the campaign's order
+    outline.json      the same without their texts, for whoever needs only that
     extra-*.jsonl     gold pairs, repeats and calibration pairs, one file a role and time
     campaign.json     the record, written last: where it exists, the campaign is complete
     guidelines.md     optional, by a person: how to judge; shown beside the pairs
@@ -10,6 +11,7 @@
 - pairs        which answers are worth a person's time
 - sampling     what a prompt is for (train, judge), which pairs of a pool are drawn, and with what probability
 - files        a campaign's files
+- outline      the pairs without their texts
 - acts, votes  the journals, and which votes count
 - assignments  one pair as one rater sees it
 - handout      which pair a rater gets next: leases, overlap, gold, repeats, pauses

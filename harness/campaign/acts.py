@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
 
 from harness.campaign.files import folder
-from harness.core.errors import LabError
-from harness.core.journal import Journal, read_segment, segments
+from harness.core.journal import Journal, read_records, segments
 from harness.core.paths import Lab
-from harness.core.rating import AnyAct, Ruling, read_act
+from harness.core.rating import MANY_ACTS, AnyAct, Ruling
 
 ACTS = "acts"  # stem of the act journals
 
@@ -64,9 +63,8 @@ class ActLog:
 
     def _refresh(self) -> None:
         for path in segments(self._place, ACTS):
-            for event, end in read_segment(path, self._offsets.get(path, 0)):
+            for act, end in read_records(path, MANY_ACTS, "an act", self._offsets.get(path, 0)):
                 self._offsets[path] = end
-                act = _act(event, path, end)
                 if act.event_id not in self._known:
                     self._known.add(act.event_id)
                     self._acts.append(act)
@@ -81,15 +79,54 @@ def acts_saying(place: Path, word: str) -> Iterator[AnyAct]:
     """Acts of a campaign's folder whose line has `word` in quotes, as written; the others, of which there are many, are
     not even read as JSON."""
     for path in segments(place, ACTS):
-        for event, end in read_segment(path, marker=json.dumps(word).encode()):
-            yield _act(event, path, end)
+        for act, _ in read_records(path, MANY_ACTS, "an act", marker=json.dumps(word).encode()):
+            yield act
 
 
-def _act(event: dict[str, Any], path: Path, end: int) -> AnyAct:
-    try:
-        return read_act(event)
-    except ValidationError as error:
-        raise LabError(f"{path} holds something else than an act before byte {end}") from error
+class Sayings:
+    """`acts_saying` of one campaign, asked again and again: only what was added since is read. Thread-safe."""
+
+    def __init__(self, place: Path, word: str) -> None:
+        self._place, self._marker = place, json.dumps(word).encode()
+        self._known: dict[Path, _Read] = {}
+        self._lock = threading.Lock()
+
+    def acts(self) -> list[AnyAct]:
+        """All of them as of now. Raises LabError as reading."""
+        with self._lock:
+            there = segments(self._place, ACTS)
+            self._known = {path: self._of(path, self._known.get(path)) for path in there}
+            return [act for path in there for act in self._known[path].acts]
+
+    def _of(self, path: Path, known: _Read | None) -> _Read:
+        with path.open("rb") as file:
+            stat = os.fstat(file.fileno())
+            which = (stat.st_dev, stat.st_ino)
+            if known is None or known.which != which:
+                known = _Read(which, 0, [])
+            file.seek(known.end)
+            added = file.read()
+        end = known.end + added.rfind(b"\n") + 1  # a line that is not whole is looked at again
+        found = known.acts
+        if self._marker in added:
+            more = read_records(path, MANY_ACTS, "an act", known.end, self._marker)
+            found = [*found, *(act for act, at in more if at <= end)]
+        return _Read(which, end, found)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What was found in a segment up to a byte. `which` file it was: one that was rewritten, without somebody's name,
+    is read anew."""
+
+    which: tuple[int, int]
+    end: int
+    acts: list[AnyAct]
+
+
+@functools.lru_cache(maxsize=1_000)
+def _steering(place: Path) -> Sayings:
+    return Sayings(place, "steer")
 
 
 def is_closed(acts: Iterable[AnyAct]) -> bool:
@@ -99,8 +136,9 @@ def is_closed(acts: Iterable[AnyAct]) -> bool:
 
 
 def closed(lab: Lab, campaign: str) -> bool:
-    """`is_closed` of a campaign as it is on disk, without reading what else people did in it."""
-    return is_closed(acts_saying(folder(lab, campaign), "steer"))
+    """`is_closed` of a campaign as it is on disk, without reading what else people did in it; asked again, only what is
+    new is read."""
+    return is_closed(_steering(folder(lab, campaign)).acts())
 
 
 def paused(acts: Iterable[AnyAct]) -> set[str]:

@@ -36,6 +36,7 @@ from harness.core.rating import AnyAct, CampaignRecord, Lease, Pair, Steer
 LEASE = datetime.timedelta(minutes=20)  # longer than anybody looks at two answers, shorter than a lunch
 REPEAT_AFTER = 20  # votes between a pair and its repeat: nobody remembers which side it was
 GOLD_RATE, REPEAT_RATE = 0.1, 0.1  # of a rater's screens, while there are gold pairs and repeats left
+FEW = 10  # a share of one in so many is found without putting all in order
 UNDO_BACK = 10  # votes that a rater may have taken back and not given again
 
 State = Literal["open", "done", "paused", "closed"]
@@ -352,6 +353,8 @@ def _shared(record: CampaignRecord, pair_ids: Sequence[str]) -> set[str]:
         return set(pair_ids[:count])
     seed = f"{record.seed}/{record.campaign}/shared/".encode()
     keys = {pair_id: hashlib.sha256(seed + pair_id.encode()).digest() for pair_id in pair_ids}
+    if count < len(pair_ids) / FEW:
+        return set(heapq.nsmallest(count, pair_ids, key=keys.__getitem__))
     return set(sorted(pair_ids, key=keys.__getitem__)[:count])
 
 

@@ -9,14 +9,11 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from harness.campaign.acts import ActLog
 from harness.campaign.files import VOTES, folder, read_extra
-from harness.core.errors import LabError
-from harness.core.journal import Journal, read_segment, segments
+from harness.core.journal import Journal, read_records, segments
 from harness.core.paths import Lab
-from harness.core.rating import Undo, Vote
+from harness.core.rating import MANY_VOTES, Undo, Vote
 
 
 class VoteLog:
@@ -143,12 +140,8 @@ class VoteLog:
 
     def _refresh(self) -> None:
         for path in segments(self._place, VOTES):
-            for event, end in read_segment(path, self._offsets.get(path, 0)):
+            for vote, end in read_records(path, MANY_VOTES, "a vote", self._offsets.get(path, 0)):
                 self._offsets[path] = end
-                try:
-                    vote = Vote.model_validate(event)
-                except ValidationError as error:
-                    raise LabError(f"{path} holds something else than a vote before byte {end}") from error
                 at = (vote.at, path.name)
                 known = self._first.get(vote.assignment)
                 if known is None or at < known[0]:

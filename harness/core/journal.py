@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import secrets
@@ -15,11 +16,17 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from harness.core.errors import LabError
 from harness.core.faults import reached
 from harness.core.paths import disk_errors, sync_folder, write_atomic
+
+READ_AT_ONCE = 1_000_000  # bytes
+
+T = TypeVar("T")
 
 
 class Journal:
@@ -156,30 +163,78 @@ def segments(folder: Path, stem: str) -> list[Path]:
     return [folder / name for name in sorted(names) if name.startswith(f"{stem}-") and name.endswith(".jsonl")]
 
 
-def read_segment(path: Path, offset: int = 0, marker: bytes = b"") -> Iterator[tuple[dict[str, Any], int]]:
+def read_segment(path: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield (event, byte offset behind it) for every whole line from `offset` on; a torn last line is left out.
-
-    With a `marker` only lines that hold it; the others are not even read as JSON.
 
     Raises LabError for a whole line that is not a JSON object: that is damage, not a crash.
     """
+    for lines in _whole_lines(path, offset, b""):
+        for line, end in lines:
+            yield _event(line, path, end), end
+
+
+def read_records(
+    path: Path, many: TypeAdapter[list[T]], what: str, offset: int = 0, marker: bytes = b""
+) -> Iterator[tuple[T, int]]:
+    """`read_segment` of events that are records of one kind, `what` in words: checked many at a time, at about a fifth
+    of what it costs one by one. With a `marker` only lines that hold it; the others are not even read as JSON.
+
+    Raises LabError as `read_segment`, and for an event that is no such record; whatever stands before it was given.
+    """
+    for lines in _whole_lines(path, offset, marker):
+        found = _together(lines, many)
+        if found is None:
+            for line, end in lines:
+                yield _record(line, path, end, many, what), end
+        else:
+            yield from zip(found, (end for _, end in lines), strict=True)
+
+
+def _whole_lines(path: Path, offset: int, marker: bytes) -> Iterator[list[tuple[bytes, int]]]:
+    """(line, byte offset behind it) of every whole line that holds the marker, some thousands at a time."""
     if offset and path.stat().st_size <= offset:
         return
     with path.open("rb") as file:
         file.seek(offset)
-        for line in file:
-            if not line.endswith(b"\n"):
+        while lines := file.readlines(READ_AT_ONCE):
+            ends = itertools.accumulate(map(len, lines), initial=offset)
+            next(ends)
+            found = list(zip(lines, ends, strict=True))
+            is_torn = not lines[-1].endswith(b"\n")
+            offset = found[-1][1]
+            yield [one for one in (found[:-1] if is_torn else found) if marker in one[0]]
+            if is_torn:  # what its writer adds meanwhile is no line of its own
                 return
-            offset += len(line)
-            if marker not in line:
-                continue
-            try:
-                event = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise LabError(f"{path} is damaged before byte {offset}", "restore the file or move it away") from error
-            if not isinstance(event, dict):
-                raise LabError(f"{path} holds something else than an event before byte {offset}")
-            yield event, offset
+
+
+def _together(lines: list[tuple[bytes, int]], many: TypeAdapter[list[T]]) -> list[T] | None:
+    """The records of all lines; None where any is not what it should be, which one by one then tells."""
+    texts = [line.strip() for line, _ in lines]
+    if not all(text.startswith(b"{") and text.endswith(b"}") for text in texts):
+        return None  # joined below, two halves of an object might make a whole one
+    try:
+        found = many.validate_json(b"[" + b",".join(texts) + b"]")
+    except ValidationError:
+        return None
+    return found if len(found) == len(lines) else None
+
+
+def _record(line: bytes, path: Path, end: int, many: TypeAdapter[list[T]], what: str) -> T:
+    event = _event(line, path, end)
+    try:
+        return many.validate_python([event])[0]
+    except ValidationError as error:
+        raise LabError(f"{path} holds something else than {what} before byte {end}") from error
+
+
+def _event(line: bytes, path: Path, end: int) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise LabError(f"{path} is damaged before byte {end}", "restore the file or move it away") from error
+    if not isinstance(event, dict):
+        raise LabError(f"{path} holds something else than an event before byte {end}")
+    return event
 
 
 def read_all(folder: Path, stem: str) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,9 @@ nothing. New fields have defaults that mean what was meant before they existed.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import itertools
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, TypeAdapter
 
@@ -45,6 +47,41 @@ class Pair(Record):
     explanation: str = Field("", description="of a calibration pair: why, shown after the choice")
     arm: Arm = Field("uniform", description="which half of the sample drew it")
     inclusion: float = Field(1.0, description="probability that the pool's pair was drawn at all, for weights")
+
+
+class Outline(Record):
+    """outline.json: the main pairs without their texts, a column for each field, in the campaign's order.
+
+    It saves reading all of pairs.jsonl, and that file alone counts: see `harness.campaign.outline`.
+    """
+
+    size: int = Field(description="bytes of the pairs.jsonl that it was made from")
+    starts: list[int] = Field(description="the byte at which each pair's line begins there")
+    pair_ids: list[str]
+    clusters: list[str]
+    subjects: list[str] = Field(description="labels, which `a` and `b` number from 0")
+    a: list[int]
+    b: list[int]
+    uniform: list[bool] = Field(description="whether the uniform arm drew it")
+    inclusion: list[float]
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair], lengths: Sequence[int] = ()) -> Self:
+        """The outline of main pairs; `lengths`: bytes of their lines, none for pairs that are in no file."""
+        ends = list(itertools.accumulate(lengths, initial=0))
+        subjects = sorted({answer.subject for pair in pairs for answer in (pair.a, pair.b)})
+        number = {label: place for place, label in enumerate(subjects)}
+        return cls(
+            size=ends[-1],
+            starts=ends[:-1],
+            pair_ids=[pair.pair_id for pair in pairs],
+            clusters=[pair.cluster for pair in pairs],
+            subjects=subjects,
+            a=[number[pair.a.subject] for pair in pairs],
+            b=[number[pair.b.subject] for pair in pairs],
+            uniform=[pair.arm == "uniform" for pair in pairs],
+            inclusion=[pair.inclusion for pair in pairs],
+        )
 
 
 class CampaignRecord(Record):
@@ -194,6 +231,9 @@ AnyAct = Annotated[
     Field(discriminator="kind"),
 ]
 _ACT: TypeAdapter[AnyAct] = TypeAdapter(AnyAct)
+# Many at once, as journals are read (harness.core.journal.read_records).
+MANY_ACTS: TypeAdapter[list[AnyAct]] = TypeAdapter(list[AnyAct])
+MANY_VOTES: TypeAdapter[list[Vote]] = TypeAdapter(list[Vote])
 
 
 def read_act(event: Any) -> AnyAct:

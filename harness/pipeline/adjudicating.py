@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import secrets
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -13,8 +14,9 @@ from harness import ratings
 from harness.campaign.pairs import share
 from harness.core.errors import InputError
 from harness.core.paths import Lab
-from harness.core.rating import CampaignRecord, Pair, Ruling, Side, Vote
+from harness.core.rating import CampaignRecord, Ruling, Side, Vote
 from harness.core.records import Record
+from harness.pipeline.rated import Rated
 
 Verdict = Literal["left", "right", "tie", "both_bad"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -57,13 +59,16 @@ class Decision:
 class Docket:
     """A campaign's pairs and votes as of when it was made. InputError where nobody compares; LabError as reading."""
 
-    def __init__(self, lab: Lab, campaign: str) -> None:
-        self._record, pairs = campaigns.read_whole(lab, campaign)
-        _must_compare(self._record)
-        self._pairs = {pair.pair_id: pair for pair in pairs if pair.role == "main"}
-        self._votes = list(campaigns.VoteLog(campaigns.folder(lab, campaign)).votes().values())
-        self._rulings = campaigns.rulings(campaigns.read_acts(lab, campaign))
-        found = ratings.disagreements(ratings.tabulate(pairs, self._votes))
+    def __init__(self, lab: Lab, campaign: str, rated: Rated | None = None) -> None:
+        """`rated`: the campaign, where it was read already."""
+        rated = rated or Rated(lab, campaign)
+        look = rated.look()
+        self._record, self._pairs = rated.record, rated.main
+        self._votes: dict[str, list[Vote]] = defaultdict(list)  # by pair
+        for vote in look.votes:
+            self._votes[vote.pair_id].append(vote)
+        self._rulings = campaigns.rulings(look.acts)
+        found = ratings.disagreements(look.ballots)
         self.undecided = [one.pair_id for one in found if one.pair_id not in self._rulings]  # most votes first
 
     def case(self, pair_id: str, who: str) -> Case:
@@ -79,7 +84,7 @@ class Docket:
             prompt=pair.prompt,
             left=sides[left == "b"],
             right=sides[left == "a"],
-            said=_said(pair, self._votes, left),
+            said=_said(self._votes[pair_id], left),
             ruling=_seen(ruling.choice, left) if ruling else "",
             by=ruling.who if ruling else "",
             why=ruling.reason if ruling else "",
@@ -123,12 +128,11 @@ def left_of(record: CampaignRecord, pair_id: str, who: str) -> Side:
     return "a" if share(record.seed, record.campaign, pair_id, "ruling", who) < 0.5 else "b"
 
 
-def _said(pair: Pair, votes: Iterable[Vote], left: Side) -> list[Said]:
-    """The first vote of each rater on the pair, as the board counts them."""
+def _said(votes: Iterable[Vote], left: Side) -> list[Said]:
+    """The first vote of each rater on a pair, as the board counts them."""
     first: dict[str, Vote] = {}
     for vote in votes:
-        if vote.pair_id == pair.pair_id:
-            first.setdefault(vote.rater, vote)
+        first.setdefault(vote.rater, vote)
     return [
         Said.model_validate(
             {"rater": rater, "choice": _seen(vote.view, left), "reason": vote.reason, "tags": vote.tags}

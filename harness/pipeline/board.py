@@ -6,12 +6,10 @@ from pydantic import Field
 
 from harness import campaign as campaigns
 from harness import ratings
-from harness.campaign.pairs import draw
-from harness.core.errors import InputError
-from harness.core.heap import filling
 from harness.core.paths import Lab
-from harness.core.rating import CampaignRecord, Report
+from harness.core.rating import Report
 from harness.core.records import Record
+from harness.pipeline.rated import Rated
 
 
 class CampaignBoard(Record):
@@ -31,28 +29,20 @@ class CampaignBoard(Record):
 
 def campaign_board(lab: Lab, campaign: str) -> CampaignBoard:
     """Raises InputError for a campaign that does not exist or in which people write, LabError for damaged files."""
-    if campaigns.read_record(lab, campaign).kind == "write":
-        raise InputError(f"campaign {campaign!r} is for writing: nobody compares answers there")
-    with filling():
-        record, pairs = campaigns.read_whole(lab, campaign)
-        votes = list(campaigns.VoteLog(campaigns.folder(lab, campaign)).votes().values())
-    acts = campaigns.read_acts(lab, campaign)
-    blind = not campaigns.is_closed(acts)
-    found = ratings.board(pairs, votes, blind_names(record) if blind else None, record.seed)
-    ruled = campaigns.rulings(acts)
+    return board_of(Rated(lab, campaign))
+
+
+def board_of(rated: Rated) -> CampaignBoard:
+    """The same of one that was read."""
+    look = rated.look()
+    found = look.board
+    ruled = campaigns.rulings(look.acts)
     undecided = [one for one in found.disagreements if one.pair_id not in ruled]
     return CampaignBoard(
-        campaign=campaign,
-        blind=blind,
+        campaign=rated.record.campaign,
+        blind=look.blind,
         board=found.model_copy(update={"disagreements": undecided}),
         ruled=len(ruled),
-        paused=sorted(campaigns.paused(acts)),
-        reports=[act for act in acts if act.kind == "report"],
+        paused=sorted(campaigns.paused(look.acts)),
+        reports=[act for act in look.acts if act.kind == "report"],
     )
-
-
-def blind_names(record: CampaignRecord) -> dict[str, str]:
-    """Subject -> what it is called while the campaign is open."""
-    labels = [subject.label for subject in record.subjects]
-    order = sorted(labels, key=lambda label: draw(record.seed, record.campaign, "names", label))
-    return {label: f"subject {number}" for number, label in enumerate(order, 1)}

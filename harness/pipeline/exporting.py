@@ -18,7 +18,8 @@ from harness.core.fingerprint import sha256_of
 from harness.core.paths import Lab, json_lines, write_atomic
 from harness.core.rating import CampaignRecord, Pair, Vote
 from harness.core.records import now
-from harness.pipeline.board import blind_names, campaign_board
+from harness.pipeline.board import campaign_board
+from harness.pipeline.rated import blind_names
 from harness.spreadsheet import FORMULA
 
 Form = Literal["csv", "jsonl", "trl-preference", "trl-kto", "trl-sft"]

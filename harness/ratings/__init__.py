@@ -1,5 +1,6 @@
 """Are the ratings worth anything? The statistics of votes, from plain lists of pairs and votes. Pure.
 
+- texts      what is measured of a pair's texts
 - ballots    pairs and votes as columns of numbers
 - clustered  weighted means with errors over prompts and raters
 - alpha      Krippendorff's alpha
@@ -13,11 +14,12 @@ Nothing here reads files or knows which votes were undone.
 """
 
 from harness.ratings.alpha import Alpha, alpha_of
-from harness.ratings.ballots import Ballots, tabulate, tabulate_all
+from harness.ratings.ballots import Ballots, tabulate, tabulate_all, tabulate_outline
 from harness.ratings.board import Board, board, board_of, disagreements
 from harness.ratings.noise import Noise, fit_noise, label_error
 from harness.ratings.raters import RaterRow, rater_table
 from harness.ratings.strengths import Strengths, strengths
+from harness.ratings.texts import Texts
 from harness.ratings.wins import Wins, win_rates
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "Noise",
     "RaterRow",
     "Strengths",
+    "Texts",
     "Wins",
     "alpha_of",
     "board",
@@ -38,5 +41,6 @@ __all__ = [
     "strengths",
     "tabulate",
     "tabulate_all",
+    "tabulate_outline",
     "win_rates",
 ]

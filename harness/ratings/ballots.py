@@ -4,39 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.core.errors import InputError
-from harness.core.rating import Pair, Vote
+from harness.core.rating import Outline, Pair, Vote
+from harness.ratings.texts import LEAST_FLOOR_S, STYLES, Measured, Texts
 from harness.stats.numbers import Floats, Integers, cluster_index
 
 Bools = npt.NDArray[np.bool_]
 
 VIEWS = ("a", "b", "tie", "both_bad", "skip")
 A, B, TIE, BOTH_BAD, SKIP = range(5)
-STYLES = ("headers", "lists", "bold")
-# Silent reading is 238 words a minute (Brysbaert 2019), about 24 characters a second. Four times that is no reading.
-SKIM_CHARACTERS_PER_S = 100.0
-LEAST_FLOOR_S = 1.0
-
-_STYLE = {
-    "headers": re.compile(r"^#{1,6}\s", re.MULTILINE),
-    "lists": re.compile(r"^\s*(?:[-*+]|\d+[.)])\s", re.MULTILINE),
-    "bold": re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
     """What was voted on, a row per pair. `a`, `b`: places in `subjects`; `cluster`: 0, 1, …; `inclusion`: 0 to 1.
 
-    `longer`: log2 of the characters of answer a over those of b. `style`: per style of STYLES (columns), (x − y) / (x +
-    y) of how often it stands in a and in b, 0 where in neither. `floor_s`: seconds in which nobody reads prompt and
-    answers.
+    The rest hangs on texts, and means something only of pairs that have a vote. `longer`: log2 of the characters of
+    answer a over those of b. `style`: per style of STYLES (columns), (x − y) / (x + y) of how often it stands in a and
+    in b, 0 where in neither. `floor_s`: seconds in which nobody reads prompt and answers.
     """
 
     ids: tuple[str, ...]
@@ -100,24 +90,47 @@ def tabulate(pairs: Sequence[Pair], votes: Iterable[Vote], names: Mapping[str, s
     one that is not, and for a main pair without an inclusion probability above 0.
     """
     by_id = {pair.pair_id: pair for pair in pairs}
+    main = [pair for pair in pairs if pair.role == "main"]
+    extra = {pair.pair_id: pair for pair in pairs if pair.role != "main"}
+    return tabulate_outline(Outline.of(main), Texts(lambda ids: (by_id[one] for one in ids)), extra, votes, names)
+
+
+def tabulate_outline(
+    outline: Outline,
+    texts: Texts,
+    extra: Mapping[str, Pair],
+    votes: Iterable[Vote],
+    names: Mapping[str, str] | None = None,
+) -> Ballots:
+    """`tabulate` of pairs that are too many to read: `outline` is of all main ones, `texts` are asked for those that
+    have a vote; `extra`: the pairs of other roles, by id."""
+    row = {pair_id: number for number, pair_id in enumerate(outline.pair_ids)}
     first: dict[tuple[str, str], Vote] = {}
     spare = 0
     for vote in votes:
-        if vote.pair_id not in by_id:
+        if vote.pair_id not in row and vote.pair_id not in extra:
             raise InputError(f"a vote of {vote.rater!r} is on {vote.pair_id!r}, which the campaign does not have")
         spare += first.setdefault((vote.rater, vote.pair_id), vote) is not vote
-    raters = tuple(sorted({rater for rater, pair_id in first if by_id[pair_id].role != "calibration"}))
-    place = {rater: number for number, rater in enumerate(raters)}
-    main = [pair for pair in pairs if pair.role == "main"]
-    shown = _shown(main, names or {})
-    row = {pair.pair_id: number for number, pair in enumerate(main)}
     of_main = [vote for vote in first.values() if vote.pair_id in row]
+    checked = [vote for vote in first.values() if vote.pair_id in extra and extra[vote.pair_id].role != "calibration"]
+    raters = tuple(sorted({vote.rater for vote in (*of_main, *checked)}))
+    place = {rater: number for number, rater in enumerate(raters)}
+    judged = sorted({row[vote.pair_id] for vote in of_main})
+    measured = texts.measured([outline.pair_ids[number] for number in judged])
+    shown = _shown(outline, dict(zip(judged, measured, strict=True)), names or {})
+
+    def repeated(vote: Vote) -> tuple[Pair, Pair | None]:
+        """The repeat that a vote is on, and the pair that it repeats."""
+        pair = extra[vote.pair_id]
+        before = pair.repeat_of or ""
+        return pair, extra.get(before) or (texts.pair(before) if before in row else None)
+
     return Ballots(
         raters=raters,
         shown=shown,
         cast=_cast(of_main, row, place, shown.floor_s),
-        gold=_gold(first, by_id, place),
-        repeats=_repeats(first, by_id, place),
+        gold=_gold(checked, extra, place),
+        repeats=_repeats([vote for vote in checked if extra[vote.pair_id].role == "repeat"], first, repeated, place),
         spare=spare,
     )
 
@@ -134,38 +147,31 @@ def tabulate_all(rated: Mapping[str, tuple[Sequence[Pair], Iterable[Vote]]]) -> 
     return tabulate(pairs, votes)
 
 
-def _shown(pairs: Sequence[Pair], names: Mapping[str, str]) -> Shown:
-    for pair in pairs:
-        if not 0 < pair.inclusion <= 1:
-            raise InputError(
-                f"pair {pair.pair_id!r} has the inclusion probability {pair.inclusion}", "above 0, up to 1"
-            )
-    labels = {answer.subject for pair in pairs for answer in (pair.a, pair.b)}
-    subjects = tuple(sorted({names.get(label, label) for label in labels}))
-    place = {label: subjects.index(names.get(label, label)) for label in labels}
+def _shown(outline: Outline, judged: Mapping[int, Measured], names: Mapping[str, str]) -> Shown:
+    """`judged`: rows that have a vote."""
+    inclusion = np.array(outline.inclusion, dtype=np.float64)
+    wrong = np.flatnonzero(~((inclusion > 0) & (inclusion <= 1)))
+    if len(wrong):
+        pair_id, chance = outline.pair_ids[wrong[0]], outline.inclusion[wrong[0]]
+        raise InputError(f"pair {pair_id!r} has the inclusion probability {chance}", "above 0, up to 1")
+    count = len(inclusion)
+    subjects = tuple(sorted({names.get(label, label) for label in outline.subjects}))
+    place = _whole([subjects.index(names.get(label, label)) for label in outline.subjects])
+    longer, style, floor_s = np.zeros(count), np.zeros((count, len(STYLES))), np.full(count, LEAST_FLOOR_S)
+    for row, found in judged.items():
+        longer[row], style[row], floor_s[row] = found.longer, found.style, found.floor_s
     return Shown(
-        ids=tuple(pair.pair_id for pair in pairs),
+        ids=tuple(outline.pair_ids),
         subjects=subjects,
-        a=_whole([place[pair.a.subject] for pair in pairs]),
-        b=_whole([place[pair.b.subject] for pair in pairs]),
-        cluster=cluster_index([pair.cluster for pair in pairs]),
-        uniform=np.array([pair.arm == "uniform" for pair in pairs], dtype=bool),
-        inclusion=np.array([pair.inclusion for pair in pairs], dtype=np.float64),
-        longer=np.array([math.log2((len(p.a.text) or 1) / (len(p.b.text) or 1)) for p in pairs], dtype=np.float64),
-        style=np.array([_style(pair) for pair in pairs], dtype=np.float64).reshape(len(pairs), len(STYLES)),
-        floor_s=np.array([_floor_s(pair) for pair in pairs], dtype=np.float64),
+        a=place[_whole(outline.a)],
+        b=place[_whole(outline.b)],
+        cluster=cluster_index(outline.clusters),
+        uniform=np.array(outline.uniform, dtype=bool),
+        inclusion=inclusion,
+        longer=longer,
+        style=style,
+        floor_s=floor_s,
     )
-
-
-def _style(pair: Pair) -> list[float]:
-    counts = [[len(_STYLE[name].findall(answer.text)) for answer in (pair.a, pair.b)] for name in STYLES]
-    return [(one - other) / (one + other) if one + other else 0.0 for one, other in counts]
-
-
-def _floor_s(pair: Pair) -> float:
-    prompt = pair.prompt[-1].get("content", "") if pair.prompt else ""
-    characters = len(prompt) + len(pair.a.text) + len(pair.b.text)
-    return max(LEAST_FLOOR_S, characters / SKIM_CHARACTERS_PER_S)
 
 
 def _cast(votes: Sequence[Vote], row: Mapping[str, int], place: Mapping[str, int], floor_s: Floats) -> Cast:
@@ -181,33 +187,36 @@ def _cast(votes: Sequence[Vote], row: Mapping[str, int], place: Mapping[str, int
     )
 
 
-def _gold(votes: Mapping[tuple[str, str], Vote], by_id: Mapping[str, Pair], place: Mapping[str, int]) -> Checks:
+def _gold(votes: Iterable[Vote], extra: Mapping[str, Pair], place: Mapping[str, int]) -> Checks:
     rows = []
-    for (rater, pair_id), vote in votes.items():
-        pair = by_id[pair_id]
+    for vote in votes:
+        pair = extra[vote.pair_id]
         if pair.role == "gold" and pair.expected and vote.view != "skip":
             decisive = pair.expected in ("a", "b") and vote.view in ("a", "b")
-            rows.append((place[rater], pair.cluster, vote.view == pair.expected, decisive))
+            rows.append((place[vote.rater], pair.cluster, vote.view == pair.expected, decisive))
     return _checks(rows)
 
 
-def _repeats(votes: Mapping[tuple[str, str], Vote], by_id: Mapping[str, Pair], place: Mapping[str, int]) -> Checks:
+def _repeats(
+    votes: Iterable[Vote],
+    first: Mapping[tuple[str, str], Vote],
+    repeated: Callable[[Vote], tuple[Pair, Pair | None]],
+    place: Mapping[str, int],
+) -> Checks:
+    """`first`: (rater, pair) -> the vote that counts."""
     rows = []
-    for (rater, pair_id), vote in votes.items():
-        pair = by_id[pair_id]
-        if pair.role != "repeat":
-            continue
-        before = by_id.get(pair.repeat_of or "")
+    for vote in votes:
+        pair, before = repeated(vote)
         if before is None:
-            raise InputError(f"pair {pair_id!r} repeats {pair.repeat_of!r}, which the campaign does not have")
-        earlier = votes.get((rater, before.pair_id))
+            raise InputError(f"pair {pair.pair_id!r} repeats {pair.repeat_of!r}, which the campaign does not have")
+        earlier = first.get((vote.rater, before.pair_id))
         if earlier is None or "skip" in (vote.view, earlier.view):
             continue
         view: str = vote.view
         if pair.a.text != before.a.text:  # the answers are stored the other way round
             view = {"a": "b", "b": "a"}.get(view, view)
         decisive = view in ("a", "b") and earlier.view in ("a", "b")
-        rows.append((place[rater], before.cluster, view == earlier.view, decisive))
+        rows.append((place[vote.rater], before.cluster, view == earlier.view, decisive))
     return _checks(rows)
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from harness.core.records import Record
-from harness.ratings.ballots import SKIP, STYLES, TIE, A, Ballots
+from harness.ratings.ballots import SKIP, TIE, A, Ballots
+from harness.ratings.texts import STYLES
 from harness.ratings.wins import took_left
 from harness.stats.numbers import CONFIDENCE, Floats, Integers, t_quantile
 

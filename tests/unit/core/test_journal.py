@@ -9,9 +9,11 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, TypeAdapter
 
+from harness.core import journal as journals
 from harness.core.errors import LabError
-from harness.core.journal import Journal, read_all, read_segment, segments
+from harness.core.journal import Journal, read_all, read_records, read_segment, segments
 
 
 def test_events_come_back_in_order(tmp_path: Path):
@@ -66,6 +68,45 @@ def test_a_damaged_whole_line_is_an_error(tmp_path: Path, line):
         file.write(line)
     with pytest.raises(LabError, match="items-"):
         list(read_all(tmp_path, "items"))
+
+
+class Numbered(BaseModel):
+    n: int
+    text: str = ""
+
+
+NUMBERED = TypeAdapter(list[Numbered])
+
+
+def test_records_are_the_events_however_few_are_read_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with Journal(tmp_path, "items") as journal:
+        journal.append_all({"n": number, "text": "é\n\u2028}" * number} for number in range(9))
+    with journal.path.open("ab") as file:
+        file.write(b'{"n": 9')
+    for size in (1, 100, 1_000_000):
+        monkeypatch.setattr(journals, "READ_AT_ONCE", size)
+        found = list(read_records(journal.path, NUMBERED, "a number"))
+        assert [(one.model_dump(), end) for one, end in found] == list(read_segment(journal.path))
+        assert [one.n for one, _ in read_records(journal.path, NUMBERED, "a number", found[6][1])] == [7, 8]
+        marked = read_records(journal.path, NUMBERED, "a number", marker=b'"n": 3')
+        assert [(one.n, end) for one, end in marked] == [(3, found[3][1])]
+
+
+@pytest.mark.parametrize("lines", [
+    b"{\n", b"[1]\n", b"\n", b"null\n", b"\xff\n", b'{"text": "x"}\n', b'{"n": "x"}\n', b'{"n": 1}, {"n": 2}\n',
+    b'{"n": 1\n"text": ""}\n',
+])  # fmt: skip
+def test_a_line_that_is_no_record_is_an_error_each_time_and_those_before_it_are_not_lost(tmp_path: Path, lines):
+    with Journal(tmp_path, "items") as journal:
+        journal.append_all({"n": number} for number in range(3))
+    end = journal.path.stat().st_size + lines.index(b"\n") + 1
+    with journal.path.open("ab") as file:
+        file.write(lines + b'{"n": 9}\n')
+    for _ in range(2):
+        found = []
+        with pytest.raises(LabError, match=rf"(is damaged|holds something else than an? \w+) before byte {end}\b"):
+            found.extend(one.n for one, _ in read_records(journal.path, NUMBERED, "a number"))
+        assert found == [0, 1, 2]
 
 
 def test_a_full_disk_adds_nothing_and_the_journal_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
