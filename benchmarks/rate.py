@@ -1,10 +1,12 @@
-"""Rating by many at once: `python -m benchmarks.rate [--quick] [--raters N] [--pairs N] [--format json]`.
+"""Rating by many at once: `python -m benchmarks.rate [--quick] [--only opening] [--pairs N] [--format json]`.
 
 100 simulated raters, signed in, vote over HTTP on one `ratchet app` process in a campaign of 100,000 pairs; they and
 the server share the machine. In the middle of it the server is killed (SIGKILL) and started again. Then the votes that
 were shown as saved are looked for in the store, after an ingest: each must be there once. Measured are the time from
 sending a vote to having the answer that it is saved (the next pair comes in the same answer), at a stated pace; votes a
 second when everybody votes as fast as the page allows; and how long the campaign takes to open in a fresh server.
+
+`--only opening` measures the last alone, of the campaign as it is made and of one with half of its pairs judged.
 
 Peer: `benchmarks.rate_peer`, FastAPI and SQLite with an fsync a vote and nothing else, under the same raters.
 """
@@ -17,23 +19,20 @@ import contextlib
 import json
 import os
 import platform
-import re
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
-
-from benchmarks.rate_campaign import CAMPAIGN, SENTENCE, make_lab
+from benchmarks.rate_campaign import CAMPAIGN, HALF, make_lab
 from benchmarks.rate_load import SILENCE, Form, Page, Press, Seat, Tally, client, sit
+from benchmarks.rate_server import Served, answering, openings, served, sign_in
 from benchmarks.serve_sides import running
 from benchmarks.versions import installed
 from harness import store
@@ -41,9 +40,7 @@ from harness.core.errors import RatchetError
 from harness.core.paths import Lab
 from serve.sockets import free_port
 
-ROOT = Path(__file__).parents[1]
 ACKNOWLEDGED_MS, OPEN_S = 250.0, 2.0  # what was promised
-START_TIMEOUT_S = 120.0
 VERSIONS = ("ratchet-lm", "gradio", "fastapi", "uvicorn", "duckdb", "httpx")
 
 
@@ -69,15 +66,17 @@ def main() -> None:
     )
     parser.add_argument("--raters", type=int)
     parser.add_argument("--pairs", type=int)
+    parser.add_argument("--only", choices=("opening",), help="a part of it")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     asked = parser.parse_args()
     plan = asdict(QUICK if asked.quick else Plan())
     plan |= {key: value for key in ("raters", "pairs") if (value := getattr(asked, key))}
     try:
-        found = measure(Plan(**plan))
+        found = measure_opening(Plan(**plan)) if asked.only else measure(Plan(**plan))
     except RatchetError as error:
         sys.exit(f"rate: {error}")
-    print(json.dumps(found, indent=2) if asked.format == "json" else text(found))
+    said = opening_text if asked.only else text
+    print(json.dumps(found, indent=2) if asked.format == "json" else said(found))
     sys.exit(0 if found["details"]["passed"] else 1)
 
 
@@ -94,17 +93,41 @@ def measure(plan: Plan) -> dict[str, Any]:
     return result(plan, ours, peer, kept)
 
 
+def measure_opening(plan: Plan) -> dict[str, Any]:
+    """How long the campaign takes to open in fresh servers, and one with half of its pairs judged."""
+    with tempfile.TemporaryDirectory(prefix="ratchet-rate-") as folder:
+        place = Path(folder)
+        lab = Lab(place / "lab")
+        say(f"making two campaigns of {plan.pairs} pairs")
+        names = make_lab(lab, plan.pairs, plan.starts, half=True)
+        found = {}
+        for campaign in (CAMPAIGN, HALF):
+            say(f"opening {campaign} in {plan.starts} fresh servers")
+            found[campaign] = asyncio.run(openings(lab, campaign, names, place / "server.log"))
+    worst = {campaign: max(opened) for campaign, (_, opened) in found.items()}
+    return {
+        "benchmark": "rate",
+        "device": f"{platform.machine()} CPU, {os.cpu_count()} cores",
+        "versions": installed(VERSIONS),
+        "ratios": {
+            "open_vs_limit": round(OPEN_S / worst[CAMPAIGN], 3), "open_rated_vs_limit": round(OPEN_S / worst[HALF], 3)
+        },
+        "details": {
+            "passed": max(worst.values()) < OPEN_S,
+            "plan": {"pairs": plan.pairs, "judged_of_half": plan.pairs // 2, "starts": plan.starts},
+            "opening_s": {campaign: [round(one, 2) for one in opened] for campaign, (_, opened) in found.items()},
+            "server_start_s": {campaign: [round(one, 2) for one in starts] for campaign, (starts, _) in found.items()},
+        },
+    }  # fmt: skip
+
+
 # --- the two sides ------------------------------------------------------------------------------------------------
 
 
 async def rate(lab: Lab, plan: Plan, names: Sequence[str], log: Path) -> dict[str, Any]:
     """Open the campaign in fresh servers; vote at the plan's pace, with a kill in the middle; vote without pause."""
-    starts, openings = [], []
-    for number in range(plan.starts - 1):
-        say(f"opening the campaign in a fresh server ({number + 1})")
-        async with served(lab, log) as server:
-            starts.append(server.started_s)
-            openings.append(await opened(server.address, names[0]))
+    say(f"opening the campaign in {plan.starts - 1} fresh servers")
+    starts, opened = await openings(lab, CAMPAIGN, [names[0]] * (plan.starts - 1), log)
     async with served(lab, log) as server, contextlib.AsyncExitStack() as desks:
         say(f"{plan.raters} raters sign in")
         clients = [await desks.enter_async_context(client(server.address)) for _ in names]
@@ -113,7 +136,7 @@ async def rate(lab: Lab, plan: Plan, names: Sequence[str], log: Path) -> dict[st
         pages = [Page(http, CAMPAIGN, name) for http, name in zip(clients, names, strict=True)]
         began = time.monotonic()
         await pages[0].open()
-        openings.append(time.monotonic() - began)
+        opened.append(time.monotonic() - began)
         starts.append(server.started_s)
         await asyncio.gather(*(page.open() for page in pages[1:]))
         await asyncio.gather(*(page.learn() for page in pages))
@@ -127,7 +150,7 @@ async def rate(lab: Lab, plan: Plan, names: Sequence[str], log: Path) -> dict[st
         for beat in beats:
             beat.cancel()
         await asyncio.gather(*beats, return_exceptions=True)
-    return {"starts": starts, "openings": openings, "paced": paced, "fast": fast, "outage": outage}
+    return {"starts": starts, "openings": opened, "paced": paced, "fast": fast, "outage": outage}
 
 
 async def rate_peer(place: Path, plan: Plan, names: Sequence[str]) -> dict[str, Tally]:
@@ -151,67 +174,7 @@ async def phase(seats: Sequence[Seat], think_s: float, seconds: float) -> Tally:
     return tally
 
 
-async def sign_in(http: httpx.AsyncClient, name: str) -> None:
-    answer = await http.post("/sign-in", data={"name": name, "password": SENTENCE})
-    if answer.status_code != 303:
-        raise RatchetError(f"{name} could not sign in (status {answer.status_code})", "see the server's log")
-
-
-async def opened(address: str, name: str) -> float:
-    """Seconds from asking a fresh server for the campaign's page to the first pair, for a rater who is signed in."""
-    async with client(address) as http:
-        await sign_in(http, name)
-        page, began = Page(http, CAMPAIGN, name), time.monotonic()
-        if not await page.open():
-            raise RatchetError("the page opened without a pair", "see the server's log")
-        return time.monotonic() - began
-
-
 # --- the server, and its end in the middle ------------------------------------------------------------------------
-
-
-class Served:
-    """`ratchet app` on one port, which it keeps over a kill."""
-
-    def __init__(self, lab: Lab, log: Path) -> None:
-        self._lab, self._log, self._port = lab, log, free_port()
-        self.address = f"http://127.0.0.1:{self._port}"
-        self.started_s = 0.0
-        self._process: subprocess.Popen[str] | None = None
-
-    async def start(self) -> None:
-        """From nothing to an address that answers."""
-        began = time.monotonic()
-        port = ["--lab", str(self._lab.root), "--port", str(self._port)]
-        with self._log.open("a") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "harness.cli", "app", *port], cwd=ROOT, stdout=subprocess.PIPE, stderr=log,
-                text=True,
-            )  # fmt: skip
-        out = self._process.stdout
-        assert out is not None
-        line = await asyncio.wait_for(asyncio.to_thread(out.readline), START_TIMEOUT_S)
-        if not re.search(r"http://[\d.:]+", line):
-            raise RatchetError(f"the server did not start: {self._log.read_text()[-500:]}")
-        async with client(self.address) as http:
-            await answering(http, "/sign-in")
-        self.started_s = time.monotonic() - began
-
-    def end(self, sent: signal.Signals) -> None:
-        if self._process is not None:
-            with self._process as process:  # closes its pipe
-                process.send_signal(sent)
-            self._process = None
-
-
-@contextlib.asynccontextmanager
-async def served(lab: Lab, log: Path) -> AsyncIterator[Served]:
-    server = Served(lab, log)
-    try:
-        await server.start()
-        yield server
-    finally:
-        server.end(signal.SIGTERM)
 
 
 async def kill_and_restart(server: Served, after_s: float, page: Page) -> dict[str, float]:
@@ -224,17 +187,6 @@ async def kill_and_restart(server: Served, after_s: float, page: Page) -> dict[s
     with contextlib.suppress(*SILENCE):
         await page.alive()
     return {"began": began, "ended": time.monotonic(), "server_s": server.started_s}
-
-
-async def answering(http: httpx.AsyncClient, path: str) -> None:
-    """Wait until there is an answer of any kind."""
-    until = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < until:
-        with contextlib.suppress(*SILENCE):
-            await http.get(path)
-            return
-        await asyncio.sleep(0.02)
-    raise RatchetError(f"{http.base_url} does not answer", "see its log")
 
 
 # --- what came of it ----------------------------------------------------------------------------------------------
@@ -358,6 +310,16 @@ def text(found: dict[str, Any]) -> str:
             "passed" if details["passed"] else f"NOT PASSED {details['answers_that_were_neither'] or ''}",
         ]
     )
+
+
+def opening_text(found: dict[str, Any]) -> str:
+    details = found["details"]
+    lines = [
+        f"{campaign}, {details['plan']['pairs']} pairs: opens in {', '.join(map(str, opened))} s (limit {OPEN_S:g}); "
+        f"a server starts in {', '.join(map(str, details['server_start_s'][campaign]))} s"
+        for campaign, opened in details["opening_s"].items()
+    ]
+    return "\n".join([*lines, "passed" if details["passed"] else "NOT PASSED"])
 
 
 if __name__ == "__main__":
