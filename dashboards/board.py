@@ -120,12 +120,15 @@ class Screen:
         return handler
 
     def pair_opened(self, given: Values, request: gr.Request) -> Values:
-        """One pair goes to one more rater."""
+        """One pair goes to one more rater; pressed twice, to one more all the same."""
 
         def act(who: str) -> Values:
             campaign, pair_id = self._campaign(given), self._text(given, "again-pair")
-            steering.steer(self._lab, campaign, "reopen_pair", who, pair_id=pair_id)
-            return {"again-pair": "", "note": note(f"Saved: {pair_id} goes to one more rater.", "saved")}
+            ticket = self._text(given, "again-ticket")
+            event = f"{pair_id}/{ticket}" if ticket else ""
+            steering.steer(self._lab, campaign, "reopen_pair", who, pair_id=pair_id, event=event)
+            saved = note(f"Saved: {pair_id} goes to one more rater.", "saved")
+            return {"again-pair": "", "again-ticket": secrets.token_hex(8), "note": saved}
 
         return self._answered(request, act, "lead")
 
@@ -197,6 +200,7 @@ class Screen:
             "campaign": gr.Dropdown(choices=self._names(), value=campaign),
             "board": view.shown(found),
             "rater": gr.Dropdown(choices=raters, value=None),
+            "again-ticket": secrets.token_hex(8),
             "round": "",
             "seen": "",
             **self._case(campaign, who),
@@ -275,7 +279,7 @@ def build(lab: Lab, door: Door) -> gr.Blocks:
         pauses: tuple[steering.Steering, ...] = ("pause", "resume")
         for what in pauses:
             on(what, screen.rated(what), "campaign", "rater", "pause-reason")
-        on("reopen-pair", screen.pair_opened, "campaign", "again-pair")
+        on("reopen-pair", screen.pair_opened, "campaign", "again-pair", "again-ticket")
         closings: tuple[steering.Steering, ...] = ("close", "reopen")
         for what in closings:
             on(what, screen.closed(what), "campaign", "confirm")

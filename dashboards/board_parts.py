@@ -58,6 +58,7 @@ def _steer(parts: dict[str, Any]) -> None:
     gr.HTML("<h2>A pair: it goes to one more rater</h2>", js_on_load=None, apply_default_css=False)
     with gr.Row(elem_classes="acts"):
         _line(parts, "again-pair", "Pair")
+        parts["again-ticket"] = _hidden("again-ticket")
         _button(parts, "reopen-pair", "Open again")
     gr.HTML(
         "<h2>The campaign: closed, nobody gets more pairs, and names of subjects show</h2>",

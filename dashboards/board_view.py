@@ -134,7 +134,8 @@ def _reports(found: CampaignBoard) -> str:
 
 def case(found: Case | None, left: int) -> str:
     """A pair with what raters said of it; None: all is decided."""
-    count = f"<p class='soft' id='undecided'>{plain(f'{left} pairs to decide. {RULES}')}</p>"
+    to_decide = f"{text.counted(left, 'pair')} to decide. {RULES}"
+    count = f"<p class='soft' id='undecided'>{plain(to_decide)}</p>"
     if found is None:
         return count + note("Nothing is left to decide.")
     turns = "".join(
@@ -148,7 +149,10 @@ def case(found: Case | None, left: int) -> str:
     before = ""
     if found.ruling:
         why = f": {found.why}" if found.why else ""
-        before = note(f"Ruled by {found.by}: {SAID[found.ruling]}{why}. A new ruling goes before this one.")
+        by = f"{found.by}, who had voted on it" if found.by_rater else found.by
+        before = note(f"Ruled by {by}: {SAID[found.ruling]}{why}. A new ruling goes before this one.")
+    if found.own:
+        before += note(f"You voted on this pair: {SAID[found.own]}. A ruling of yours will say that you had.")
     votes = [(one.rater, SAID[one.choice], one.reason, ", ".join(one.tags)) for one in found.said]
     said = table(("rater", "said", "reason", "tags"), votes, "verdicts") if votes else note("Nobody judged this pair.")
     return f"{count}{before}<div class='prompt'>{turns}</div><div class='sides'>{panes}</div>{said}"

@@ -47,6 +47,7 @@ def campaign_rule(
 ) -> None:
     """Show pairs on which raters disagree, or decide one. A ruling goes before the votes; the latest one stands."""
     from harness.pipeline.adjudicating import Decision, Docket, rule
+    from harness.pipeline.board_text import counted
 
     if pair is not None and verdict is not None:
         rule(Lab(lab), campaign, who(), Decision(pair, verdict.value, reason))
@@ -60,7 +61,7 @@ def campaign_rule(
         print_json([one.model_dump(mode="json") for one in found])
         return
     shown = docket.undecided[:1] if pair is None else [pair]
-    print(f"{campaign}: {len(docket.undecided)} pairs to decide")
+    print(f"{campaign}: {counted(len(docket.undecided), 'pair')} to decide")
     for one in shown:
         _say_case(docket.case(one, who()))
 

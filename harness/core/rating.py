@@ -202,6 +202,7 @@ class Ruling(Act):
     pair_id: str
     choice: Literal["a", "b", "tie", "both_bad"]
     reason: str = ""
+    own: bool = Field(False, description="whether who ruled had a vote of their own on the pair")
 
 
 class Steer(Act):

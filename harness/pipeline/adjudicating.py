@@ -33,7 +33,8 @@ class Said(Record):
 
 
 class Case(Record):
-    """A pair as one lead sees it. `ruling`: what was decided before, '' where nothing was; `by`: who decided it."""
+    """A pair as one lead sees it. `ruling`: what was decided before, '' where nothing was; `by`: who decided it, and
+    `by_rater`: they had voted on the pair. `own`: what this lead said of it as a rater, '' where nothing."""
 
     campaign: str
     pair_id: str
@@ -43,7 +44,9 @@ class Case(Record):
     said: list[Said]
     ruling: str = ""
     by: str = ""
+    by_rater: bool = False
     why: str = ""
+    own: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,16 +81,19 @@ class Docket:
         pair, left = self._pairs[pair_id], left_of(self._record, pair_id, who)
         ruling = self._rulings.get(pair_id)
         sides = (pair.a.text, pair.b.text)
+        said = _said(self._votes.get(pair_id, ()), left)
         return Case(
             campaign=self._record.campaign,
             pair_id=pair_id,
             prompt=pair.prompt,
             left=sides[left == "b"],
             right=sides[left == "a"],
-            said=_said(self._votes[pair_id], left),
+            said=said,
             ruling=_seen(ruling.choice, left) if ruling else "",
             by=ruling.who if ruling else "",
+            by_rater=ruling.own if ruling else False,
             why=ruling.reason if ruling else "",
+            own=next((one.choice for one in said if one.rater == who), ""),
         )
 
     def cases(self, who: str) -> Sequence[Case]:
@@ -96,7 +102,8 @@ class Docket:
 
 
 def rule(lab: Lab, campaign: str, who: str, decision: Decision) -> bool:
-    """Put a lead's ruling on disk; the latest one stands. False where its `event` was there already.
+    """Put a lead's ruling on disk; the latest one stands. False where its `event` was there already. That they had
+    voted on the pair themselves is no hindrance, and part of the ruling.
 
     InputError for a campaign, a pair or a verdict that does not exist; LabError where the disk refuses.
     """
@@ -114,13 +121,15 @@ def rule(lab: Lab, campaign: str, who: str, decision: Decision) -> bool:
     }  # fmt: skip
     at = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     log = campaigns.ActLog(place)
+    votes = campaigns.VoteLog(place, log)
     try:
         return log.add(
             Ruling(event_id=f"ruling/{decision.pair_id}/{decision.event or secrets.token_hex(8)}", campaign=campaign,
-                   who=who, at=at, pair_id=decision.pair_id, choice=sides[decision.verdict], reason=decision.reason)
+                   who=who, at=at, pair_id=decision.pair_id, choice=sides[decision.verdict], reason=decision.reason,
+                   own=decision.pair_id in votes.of(who))
         )  # fmt: skip
     finally:
-        log.close()
+        votes.close()
 
 
 def left_of(record: CampaignRecord, pair_id: str, who: str) -> Side:

@@ -15,7 +15,8 @@ from harness.pipeline.rated import Rated
 class CampaignBoard(Record):
     """`blind`: the campaign is open, so subjects are called 'subject 1', … in an order drawn from its seed.
 
-    `ruled`: pairs that a lead ruled on; they are no longer among the board's disagreements. `paused`: raters who get
+    `ruled`: pairs that a lead ruled on; they are no longer among the board's disagreements. `ruled_by_raters`: those of
+    them whose ruling that stands is by somebody with a vote of their own on the pair. `paused`: raters who get
     nothing now. `reports`: unsafe answers, disputes and prompts, as raters sent them, earliest first.
     """
 
@@ -23,6 +24,7 @@ class CampaignBoard(Record):
     blind: bool
     board: ratings.Board
     ruled: int = 0
+    ruled_by_raters: int = 0
     paused: list[str] = Field([])
     reports: list[Report] = Field([])
 
@@ -43,6 +45,7 @@ def board_of(rated: Rated) -> CampaignBoard:
         blind=look.blind,
         board=found.model_copy(update={"disagreements": undecided}),
         ruled=len(ruled),
+        ruled_by_raters=sum(one.own for one in ruled.values()),
         paused=sorted(campaigns.paused(look.acts)),
         reports=[act for act in look.acts if act.kind == "report"],
     )

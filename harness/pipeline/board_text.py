@@ -33,8 +33,14 @@ Rows = list[tuple[str, ...]]
 def headline(found: CampaignBoard) -> str:
     board = found.board
     blind = "; names stay hidden until the campaign is closed" if found.blind else ""
-    skips = f", {board.skips} skips" if board.skips else ""
-    return f"{found.campaign}: {board.votes} votes of {len(board.raters)} raters{skips}{blind}"
+    skips = f", {counted(board.skips, 'skip')}" if board.skips else ""
+    by = f"{counted(board.votes, 'vote')} of {counted(len(board.raters), 'rater')}"
+    return f"{found.campaign}: {by}{skips}{blind}"
+
+
+def counted(number: int, what: str) -> str:
+    """'1 vote', '2 votes'."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def coverage_rows(board: Board) -> Rows:
@@ -43,7 +49,7 @@ def coverage_rows(board: Board) -> Rows:
 
 def alpha_text(alpha: Alpha) -> str:
     said = "not known" if alpha.alpha is None else f"{alpha.alpha:.2f}{_range(alpha.low, alpha.high)}"
-    return f"{said} on {alpha.units} pairs{_note(alpha.note)}"
+    return f"{said} on {counted(alpha.units, 'pair')}{_note(alpha.note)}"
 
 
 def percent(found: Interval) -> str:
@@ -123,7 +129,9 @@ def undecided_text(found: CampaignBoard) -> str:
     several, ruled = len(found.board.disagreements), found.ruled
     if not several and not ruled:
         return ""
-    return f"to be decided: {several} pairs without a majority" + (f"; {ruled} ruled on" if ruled else "")
+    own = f", {found.ruled_by_raters} by somebody who had voted on it" if found.ruled_by_raters else ""
+    done = f"; {ruled} ruled on{own}" if ruled else ""
+    return f"to be decided: {counted(several, 'pair')} without a majority{done}"
 
 
 def reports_rows(found: CampaignBoard) -> Rows:

@@ -62,17 +62,18 @@ def show(lab: Lab, campaign: str, question: Question) -> dict[str, Any]:
 
 def steer(
     lab: Lab, campaign: str, what: Steering, who: str, *, rater: str | None = None, pair_id: str | None = None,
-    reason: str = "",
-) -> None:  # fmt: skip
-    """Put a lead's decision on disk; raters feel it at their next pair. InputError for a pair that is not there."""
+    reason: str = "", event: str = "",
+) -> bool:  # fmt: skip
+    """Put a lead's decision on disk; raters feel it at their next pair. `event` makes it count once however often it is
+    sent, and then False is returned; by default each is new. InputError for a pair that is not there."""
     record, place = campaigns.read_record(lab, campaign), campaigns.folder(lab, campaign)
     if pair_id is not None and pair_id not in campaigns.MainPairs(place, record.pairs):
         raise InputError(f"campaign {campaign!r} has no main pair {pair_id!r}", "see pairs.jsonl for the ids")
     at = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     log = campaigns.ActLog(place)
     try:
-        log.add(
-            Steer(event_id=f"{what}/{secrets.token_hex(8)}", campaign=campaign, who=who, at=at, what=what,
+        return log.add(
+            Steer(event_id=f"{what}/{event or secrets.token_hex(8)}", campaign=campaign, who=who, at=at, what=what,
                   rater=rater, pair_id=pair_id, reason=reason)
         )  # fmt: skip
     finally:

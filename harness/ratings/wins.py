@@ -52,6 +52,7 @@ def _wins(ballots: Ballots, first: int, second: int, rows: Bools) -> Wins:
     times = np.bincount(pair, minlength=len(shown.ids))
     weights = 1 / times[pair]
     uniform = shown.uniform[pair]
+    subject, against = names_of(shown.subjects[first], shown.subjects[second])
 
     def over(kept: Bools, each: Floats, rater: Integers) -> Interval:
         return weighted_mean(values[kept], each[kept], shown.cluster[pair][kept], rater[kept])
@@ -61,14 +62,20 @@ def _wins(ballots: Ballots, first: int, second: int, rows: Bools) -> Wins:
     by_inclusion = weights / shown.inclusion[pair]
 
     return Wins(
-        subject=shown.subjects[first],
-        against=shown.subjects[second],
+        subject=subject,
+        against=against,
         pairs=int((times > 0).sum()),
         votes=len(pair),
         uniform=over(uniform, weights, rater),
         weighted=over(every, by_inclusion, rater),
         these_raters=over(every, by_inclusion, nobody).model_copy(update={"note": ""}),
     )
+
+
+def names_of(first: str, second: str) -> tuple[str, str]:
+    """What to call both sides of a comparison. Two samples of one subject, or its answers under two decodings, are told
+    apart by their order, which is that of the command that made the campaign."""
+    return (first, second) if first != second else (f"{first}, first answers", f"{second}, second answers")
 
 
 def decisive(ballots: Ballots) -> Bools:

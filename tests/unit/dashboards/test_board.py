@@ -185,6 +185,37 @@ def test_raters_are_paused_and_pairs_opened_again(lab: Lab, lea: Visitor) -> Non
     assert [act.what for act in acts(lab, "steer")] == ["pause", "resume", "reopen_pair"]
 
 
+def test_a_double_press_opens_a_pair_again_once_and_a_later_one_once_more(lab: Lab, lea: Visitor) -> None:
+    lea.open()
+    before = dict(lea.page)
+    for _ in range(2):
+        lea.page = dict(before)
+        assert "Saved: p5 goes to one more rater" in lea.press("do-reopen-pair", again_pair="p5")
+    assert len(acts(lab, "steer")) == 1
+    assert "Saved: p5 goes" in lea.press("do-reopen-pair", again_pair="p5")
+    lea.page = dict(before)
+    assert "Saved: p6 goes" in lea.press("do-reopen-pair", again_pair="p6")
+    assert [act.pair_id for act in acts(lab, "steer")] == ["p5", "p5", "p6"]
+
+
+def test_a_ruling_on_a_pair_that_the_lead_voted_on_says_so(lab: Lab, client: TestClient, people: People) -> None:
+    people.accept(people.invite("bo", ["lead", "rater"]), "a sentence will do")
+    bo, lea = (Visitor(lab, client, people, name) for name in ("bo", "lea"))
+    lea.open("?campaign=style&tab=decide&pair=p0")
+    assert "You voted on this pair" not in lea.page["case"]
+    bo.open("?campaign=style&tab=decide&pair=p0")
+    said = next(one.choice for one in Docket(lab, "style").case("p0", "bo").said if one.rater == "bo")
+    assert f"You voted on this pair: {said} is better." in unescape(bo.page["case"])
+    bo.press("do-tie")
+    lea.press("pair", pair="p0")
+    assert "Ruled by bo, who had voted on it: tie" in unescape(lea.page["case"])
+    lea.open("?campaign=style&tab=decide&pair=p1")
+    lea.press("do-tie")
+    assert [(one.who, one.own) for one in acts(lab, "ruling")] == [("bo", True), ("lea", False)]
+    lea.open()
+    assert "2 ruled on, 1 by somebody who had voted on it" in unescape(lea.page["board"])
+
+
 def test_an_engineer_looks_and_writes_rounds_and_decides_nothing(lab: Lab, client: TestClient, people: People) -> None:
     eni = Visitor(lab, client, people, "eni")
     eni.open()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pytest
 
 from harness import ratings
 from harness.core.errors import InputError
-from harness.core.rating import Answer, Pair, Vote
+from harness.core.rating import Answer, Outline, Pair, Vote
 from harness.ratings.alpha import _alpha, _drawn, _sums
 from harness.ratings.clustered import one_way, weighted_mean
 from harness.ratings.noise import unlike_at
@@ -215,3 +216,40 @@ def test_flags_name_their_test() -> None:
 def test_subjects_can_be_hidden() -> None:
     found = ratings.board([pair("p")], [vote("p", "ann", "left")], {"x": "subject 2", "y": "subject 1"})
     assert (found.wins[0].subject, found.wins[0].weighted.estimate) == ("subject 1", 0.0)
+
+
+def test_two_samples_of_one_subject_are_told_apart_by_their_order() -> None:
+    """Answer a is preferred on both pairs; on either side it is the first."""
+    one = Answer(subject="aac@v1", model="x", text="one")
+    pairs = [pair(name, a=one, b=one.model_copy(update={"text": "two"})) for name in ("p", "q")]
+    votes = [vote("p", "ann", "left"), vote("q", "ann", "right", left="b")]
+    for names, said in ((None, "aac@v1"), ({"aac@v1": "subject 1"}, "subject 1")):
+        (wins,) = ratings.board(pairs, votes, names).wins
+        assert (wins.subject, wins.against) == (f"{said}, first answers", f"{said}, second answers")
+        assert wins.weighted.estimate == 1
+
+
+def test_an_outline_with_the_texts_that_were_judged_gives_the_same_columns() -> None:
+    """Pairs without a vote are not read, and what hangs on their texts is left empty."""
+    pairs = [pair(name, arm=arm, inclusion=chance) for name, arm, chance in
+             (("p", "uniform", 1.0), ("q", "informative", 0.5), ("r", "uniform", 0.25), ("s", "uniform", 1.0))]  # fmt: skip
+    pairs[2] = pairs[2].model_copy(update={"a": pairs[2].a.model_copy(update={"text": "# longer\n- **by** much"})})
+    extra = {"g": pair("g", role="gold", expected="a"), "again": pair("again", role="repeat", repeat_of="q")}
+    votes = [vote(name, "ann", "left") for name in ("r", "q", "g", "again")] + [vote("r", "bo", "right")]
+    by_id = {one.pair_id: one for one in pairs}
+    asked: list[str] = []
+
+    def read(ids: Iterable[str]) -> Iterator[Pair]:
+        for one in ids:
+            asked.append(one)
+            yield by_id[one]
+
+    whole = ratings.tabulate([*pairs, *extra.values()], votes)
+    texts = ratings.Texts(read)
+    found = ratings.tabulate_outline(Outline.of(pairs), texts, extra, votes)
+    assert asked == ["q", "r", "q"]  # the last to see what the repeat repeats
+    for part in ("shown", "cast", "gold", "repeats"):
+        for name, value in vars(getattr(whole, part)).items():
+            np.testing.assert_array_equal(getattr(getattr(found, part), name), value)
+    assert found.shown.longer[2] != 0 == found.shown.longer[0]
+    assert found.raters == whole.raters
