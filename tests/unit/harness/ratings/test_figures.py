@@ -231,8 +231,8 @@ def test_two_samples_of_one_subject_are_told_apart_by_their_order() -> None:
 
 def test_an_outline_with_the_texts_that_were_judged_gives_the_same_columns() -> None:
     """Pairs without a vote are not read, and what hangs on their texts is left empty."""
-    pairs = [pair(name, arm=arm, inclusion=chance) for name, arm, chance in
-             (("p", "uniform", 1.0), ("q", "informative", 0.5), ("r", "uniform", 0.25), ("s", "uniform", 1.0))]  # fmt: skip
+    drawn = {"p": ("uniform", 1.0), "q": ("informative", 0.5), "r": ("uniform", 0.25), "s": ("uniform", 1.0)}
+    pairs = [pair(name, arm=arm, inclusion=chance) for name, (arm, chance) in drawn.items()]
     pairs[2] = pairs[2].model_copy(update={"a": pairs[2].a.model_copy(update={"text": "# longer\n- **by** much"})})
     extra = {"g": pair("g", role="gold", expected="a"), "again": pair("again", role="repeat", repeat_of="q")}
     votes = [vote(name, "ann", "left") for name in ("r", "q", "g", "again")] + [vote("r", "bo", "right")]
