@@ -43,7 +43,7 @@ def build_app(desk: Desk, links: Links) -> fastapi.FastAPI:
     """The page and its login, everything else refused without a rater's cookie."""
     cookie = f"ratchet-rate-{desk.record.campaign}"  # cookies do not tell ports apart, so two campaigns need two names
     app = web.app_with_login(links, cookie, "Opening your pairs.")
-    return web.mount(app, rate.build(desk, links), links, cookie, rate.look())
+    return web.mount(app, rate.build(lambda request: desk, links), links, cookie, rate.look())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -142,8 +142,9 @@ def _adapter(one: Shaped, person: Person, typed: Typed) -> str:
     how = " (through the adapter that it continues)" if one.inherited else ""
     serving = f"<p>Serves now as {escape(', '.join(one.serving))}.</p>" if one.serving else ""
     verdicts = "".join(_verdict(one, judged, typed) for judged in reversed(one.verdicts))
+    run = "" if one.versions else f' <span class="hint">run {escape(one.run_id)}, in no version yet</span>'
     return (
-        f'<section class="adapter"><h2>{escape(one.name)}</h2>'
+        f'<section class="adapter"><h2>{escape(one.name)}{run}</h2>'
         f"<p>Trained on votes of {escape(', '.join(one.campaigns))}{how}; {counted}.</p>{serving}"
         f"{verdicts or '<p>It was not judged yet.</p>'}</section>"
     )

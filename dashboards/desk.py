@@ -225,6 +225,29 @@ class Desk:
         return statistics.median(seconds) if seconds else None
 
 
+class Desks:
+    """The desks of a lab's campaigns, each opened when somebody first comes to it. Thread-safe."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._open: dict[str, Desk] = {}
+        self._lock = threading.Lock()
+
+    def of(self, campaign: str) -> Desk:
+        """Raises as `Desk` does."""
+        found = self._open.get(campaign)
+        if found is None:
+            with self._lock:
+                found = self._open.get(campaign) or Desk(self._lab, campaign)
+                self._open[campaign] = found
+        return found
+
+    def close(self) -> None:
+        with self._lock:
+            for desk in self._open.values():
+                desk.close()
+
+
 def _vote(
     assignment: campaigns.Assignment, choice: Choice, given: Details, shown: datetime.datetime, at: datetime.datetime
 ) -> Vote:

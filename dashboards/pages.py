@@ -10,7 +10,7 @@ import fastapi
 import gradio as gr
 
 from dashboards import board, chat, lineage, rate, results, results_app, write
-from dashboards.desk import Desk
+from dashboards.desk import Desk, Desks
 from dashboards.doors import Door
 from dashboards.write_desk import WriteDesk
 from harness import campaign as campaigns
@@ -24,18 +24,24 @@ from serve.plugin import feedback
 class Built:
     """A page that stands: its Blocks, what mount_gradio_app takes for its look, and routes beside it if it has any.
 
-    Paths of `files` are relative to the page's own; their handlers ask the door, as the page's do.
+    Paths of `files` are relative to the page's own; their handlers ask the door, as the page's do. `prepare`: of a page
+    for all names, what is done before one of them is shown for the first time.
     """
 
     blocks: gr.Blocks
     look: dict[str, Any]
     files: fastapi.APIRouter | None = None
     close: Callable[[], None] = lambda: None
+    prepare: Callable[[str], object] = lambda name: None
 
 
 @dataclass(frozen=True)
 class Page:
-    """One page, or one for each of `names` (campaigns, say) at `path/NAME`. Built when somebody first opens it."""
+    """One page, or one for each of `names` (campaigns, say) at `path/NAME`. Built when somebody first opens it.
+
+    `shared`: one for all names together, built before anybody comes; its handlers find the name in the request's
+    `path_params`. Building takes Gradio a second, and nobody who comes to rate should wait for that.
+    """
 
     path: str
     title: str
@@ -43,6 +49,7 @@ class Page:
     build: Callable[[Lab, Door, str], Built]  # the last argument is the name, '' where there is one page
     about: str
     names: Callable[[Lab], list[str]] | None = None
+    shared: bool = False
 
 
 def open_campaigns(lab: Lab, kind: str = "compare") -> list[str]:
@@ -51,9 +58,13 @@ def open_campaigns(lab: Lab, kind: str = "compare") -> list[str]:
     return [name for name in found if not campaigns.closed(lab, name)]
 
 
-def _rate(lab: Lab, door: Door, campaign: str) -> Built:
-    desk = Desk(lab, campaign)
-    return Built(rate.build(desk, door, home="/"), rate.look(), close=desk.close)
+def _rate(lab: Lab, door: Door, name: str) -> Built:
+    desks = Desks(lab)
+
+    def desk_of(request: gr.Request) -> Desk:
+        return desks.of(request.request.path_params["name"])
+
+    return Built(rate.build(desk_of, door, home="/"), rate.look(), close=desks.close, prepare=desks.of)
 
 
 def open_drafts(lab: Lab) -> list[str]:
@@ -89,7 +100,15 @@ def _board(lab: Lab, door: Door, name: str) -> Built:
 
 
 PAGES: tuple[Page, ...] = (
-    Page("/rate", "Rate answers", ("rater",), _rate, "Two answers, side by side: which is better?", open_campaigns),
+    Page(
+        "/rate",
+        "Rate answers",
+        ("rater",),
+        _rate,
+        "Two answers, side by side: which is better?",
+        open_campaigns,
+        shared=True,
+    ),
     Page("/write", "Write answers", ("rater",), _write, "Correct a draft, or read somebody's text.", open_drafts),
     Page("/try", "Try it", ("lead", "engineer"), _try, "Chat with what is served, two side by side."),
     Page("/board", "Board", ("lead", "engineer"), _board, "What votes are worth; disagreements; the next round."),

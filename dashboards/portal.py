@@ -42,7 +42,10 @@ def serve_portal(lab: Lab, port: int = DEFAULT_PORT) -> None:
     portal = Portal(lab)
 
     def build() -> tuple[fastapi.FastAPI, web.Lines]:
-        return portal.app(), lambda at: [f"ratchet on {lab.root} at {at} (stop with Ctrl-C)", *_first_steps(portal)]
+        return portal.app(ahead=True), lambda at: [
+            f"ratchet on {lab.root} at {at} (stop with Ctrl-C)",
+            *_first_steps(portal),
+        ]
 
     web.serve(port, build, behind_proxy=False)
     portal.close()
@@ -71,9 +74,12 @@ class Portal:
     def close(self) -> None:
         self.audit.close()
 
-    def app(self) -> fastapi.FastAPI:
-        """Everything, behind the gate."""
+    def app(self, ahead: bool = False) -> fastapi.FastAPI:
+        """Everything, behind the gate. `ahead`: with the pages built that can be before anybody comes."""
         halls = [Hall(self, page) for page in self.pages]
+        if ahead:
+            for hall in halls:
+                hall.build_ahead()
 
         @contextlib.asynccontextmanager
         async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[None]:
@@ -197,6 +203,11 @@ class Hall:
         self._known: list[str] = []
         self._looked = float("-inf")
 
+    def build_ahead(self) -> None:
+        """Build what all names share, before anybody asks."""
+        if self.page.shared and not self._open:
+            self._open[""] = Stand.of(self._portal, self.page, "")
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         name = ""
         if self.page.names:
@@ -223,10 +234,15 @@ class Hall:
         """The running page; KeyError where there is none of that name."""
         if self.page.names and name not in await self._names(self.page.names):
             raise KeyError(name)
+        which = "" if self.page.shared else name
+        found = self._open.get(which)
+        if found is not None and found.is_ready_for(name):
+            return found
         async with self._lock:
-            if name not in self._open:
-                self._open[name] = await Stand.of(self._portal, self.page, name)
-            return self._open[name]
+            if which not in self._open:
+                self._open[which] = await run_in_threadpool(Stand.of, self._portal, self.page, which)
+            await self._open[which].ready_for(name)
+            return self._open[which]
 
     async def _names(self, names: Callable[[Lab], list[str]]) -> list[str]:
         """The names that there are, looked up anew every few seconds: a page asks for many parts."""
@@ -243,20 +259,30 @@ class Stand:
         self.app, self._built = app, built
         self._over = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._ready: set[str] = set()
 
     @classmethod
-    async def of(cls, portal: Portal, page: Page, name: str) -> Stand:
-        """Build a page (about a second) and start it."""
-        path = f"{page.path}/{name}" if name else page.path
+    def of(cls, portal: Portal, page: Page, name: str) -> Stand:
+        """Build a page (about a second)."""
+        path = f"{page.path}/{{name}}" if page.shared else f"{page.path}/{name}" if name else page.path
         door = portal.door(page)
-        built = await run_in_threadpool(page.build, portal.lab, door, name)
+        built = page.build(portal.lab, door, name)
         app = web.app_of_files(built.files, path)
         web.mount_at(app, built.blocks, path, door.who, built.look)
-        stand = cls(app, built)
-        started = asyncio.Event()
-        stand._task = asyncio.create_task(stand._run(started))
-        await started.wait()
-        return stand
+        return cls(app, built)
+
+    def is_ready_for(self, name: str) -> bool:
+        return name in self._ready
+
+    async def ready_for(self, name: str) -> None:
+        """Start it, where it does not run yet, and have it prepare what it shows under a name."""
+        if self._task is None:
+            started = asyncio.Event()
+            self._task = asyncio.create_task(self._run(started))
+            await started.wait()
+        if name not in self._ready:
+            await run_in_threadpool(self._built.prepare, name)
+            self._ready.add(name)
 
     async def _run(self, started: asyncio.Event) -> None:
         async with self.app.router.lifespan_context(self.app):

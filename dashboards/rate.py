@@ -23,6 +23,7 @@ from harness.core.rating import Choice
 # In focus order, which is the order on the screen. The keys are in rate.js.
 CHOICES: tuple[Choice, ...] = ("left", "tie", "both_bad", "right")
 OUTPUTS_BELOW_NOTE = 8
+DeskOf = Callable[[gr.Request], Desk]
 NO_LINK, FAILED = Note("no_link", "error"), Note("failed", "error")
 
 
@@ -36,9 +37,9 @@ def look() -> dict[str, Any]:
     }
 
 
-def build(desk: Desk, guests: Guests, home: str = "") -> gr.Blocks:
-    """The page of one campaign; `home` is where a link leads back to. `queue=False` throughout: a queued event is lost
-    when its tab closes."""
+def build(desk_of: DeskOf, guests: Guests, home: str = "") -> gr.Blocks:
+    """The page of every campaign: `desk_of` says whose desk a request is at; `home` is where a link leads back to.
+    `queue=False` throughout: a queued event is lost when its tab closes."""
     with gr.Blocks(title="Rate answers", analytics_enabled=False) as page:
         progress, note = html_part("progress"), html_part("note")
         with gr.Column(elem_id="desk", visible=False) as column:
@@ -56,23 +57,22 @@ def build(desk: Desk, guests: Guests, home: str = "") -> gr.Blocks:
 
         def open_page(request: gr.Request) -> list[Any]:
             texts = texts_for(request)
-            shown = _answered(guests, request, desk.screen)
-            return [*shown, view.tools(texts, desk.guidelines(texts.language), home)]
+            return [*screen(request), view.tools(texts, desk_of(request).guidelines(texts.language), home)]
 
         def screen(request: gr.Request) -> list[Any]:
-            return _answered(guests, request, desk.screen)
+            return _answered(guests, request, lambda rater: desk_of(request).screen(rater))
 
         def chooses(choice: Choice) -> Callable[[str, str, gr.Request], list[Any]]:
             def choose(held: str, given: str, request: gr.Request) -> list[Any]:  # no partial: Gradio reads its types
-                return _answered(guests, request, lambda rater: desk.choose(rater, held, choice, given))
+                return _answered(guests, request, lambda rater: desk_of(request).choose(rater, held, choice, given))
 
             return choose
 
         def take_back(held: str, request: gr.Request) -> list[Any]:
-            return _answered(guests, request, lambda rater: desk.undo(rater, held))
+            return _answered(guests, request, lambda rater: desk_of(request).undo(rater, held))
 
         def tell(held: str, said: str, request: gr.Request) -> list[Any]:
-            return _answered(guests, request, lambda rater: desk.say(rater, held, said))
+            return _answered(guests, request, lambda rater: desk_of(request).say(rater, held, said))
 
         quiet: dict[str, Any] = {
             "queue": False,

@@ -6,7 +6,7 @@ import functools
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,16 +75,14 @@ def read_acts(lab: Lab, campaign: str) -> list[AnyAct]:
     return ActLog(folder(lab, campaign)).acts()
 
 
-def acts_saying(place: Path, word: str) -> Iterator[AnyAct]:
+def acts_saying(place: Path, word: str) -> list[AnyAct]:
     """Acts of a campaign's folder whose line has `word` in quotes, as written; the others, of which there are many, are
-    not even read as JSON."""
-    for path in segments(place, ACTS):
-        for act, _ in read_records(path, MANY_ACTS, "an act", marker=json.dumps(word).encode()):
-            yield act
+    not even read as JSON. Asked again, only what is new is read."""
+    return _sayings(place, word).acts()
 
 
-class Sayings:
-    """`acts_saying` of one campaign, asked again and again: only what was added since is read. Thread-safe."""
+class _Sayings:
+    """What `acts_saying` knows of one folder and word. Thread-safe."""
 
     def __init__(self, place: Path, word: str) -> None:
         self._place, self._marker = place, json.dumps(word).encode()
@@ -125,8 +123,8 @@ class _Read:
 
 
 @functools.lru_cache(maxsize=1_000)
-def _steering(place: Path) -> Sayings:
-    return Sayings(place, "steer")
+def _sayings(place: Path, word: str) -> _Sayings:
+    return _Sayings(place, word)
 
 
 def is_closed(acts: Iterable[AnyAct]) -> bool:
@@ -136,9 +134,8 @@ def is_closed(acts: Iterable[AnyAct]) -> bool:
 
 
 def closed(lab: Lab, campaign: str) -> bool:
-    """`is_closed` of a campaign as it is on disk, without reading what else people did in it; asked again, only what is
-    new is read."""
-    return is_closed(_steering(folder(lab, campaign)).acts())
+    """`is_closed` of a campaign as it is on disk, without reading what else people did in it."""
+    return is_closed(acts_saying(folder(lab, campaign), "steer"))
 
 
 def paused(acts: Iterable[AnyAct]) -> set[str]:

@@ -6,9 +6,13 @@ sees what came of all. Read from the published store (harness.store) and from th
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from harness import campaign as campaigns
@@ -61,8 +65,8 @@ class Shaped:
 
     @property
     def name(self) -> str:
-        """The newest version, or the run where none was minted."""
-        return self.versions[-1] if self.versions else self.run_id
+        """The newest version, or what the run was called where none was minted."""
+        return self.versions[-1] if self.versions else self.label or self.run_id
 
 
 @dataclass(frozen=True)
@@ -113,8 +117,26 @@ def dispute(lab: Lab, who: str, run_id: str, plan_id: str, text: str, everything
 
 def _voted(lab: Lab, campaign: str, who: str) -> bool:
     """Whether the person's name stands in a vote; looked for without reading the votes, of which there are many."""
+    return any(_is_in(path, who) for path in segments(campaigns.folder(lab, campaign), campaigns.VOTES))
+
+
+_LOOKED: dict[tuple[Path, str], tuple[int, int, bool]] = {}  # (segment, name) -> (which file, bytes, whether it is in)
+
+
+def _is_in(path: Path, who: str) -> bool:
+    """Whether a segment has the name in quotes; asked again, as every home page does, only what was added is read."""
     name = json.dumps(who).encode()
-    return any(name in path.read_bytes() for path in segments(campaigns.folder(lab, campaign), campaigns.VOTES))
+    with path.open("rb") as file:
+        which = os.fstat(file.fileno()).st_ino  # another one after somebody's name was taken out of it
+        known, size, found = _LOOKED.get((path, who), (which, 0, False))
+        if known != which:
+            size, found = 0, False
+        if not found:
+            file.seek(max(size - len(name), 0))
+            added = file.read()
+            size, found = file.tell(), name in added
+    _LOOKED[path, who] = (which, size, found)
+    return found
 
 
 def _add_verdicts(lab: Lab, found: dict[str, Shaped], who: str | None) -> None:
@@ -127,5 +149,12 @@ def _add_verdicts(lab: Lab, found: dict[str, Shaped], who: str | None) -> None:
             found[run_id].verdicts.append(Judged(plan_id, verdict, reason or "", created, said[run_id, plan_id]))
 
 
-def _rows(lab: Lab, sql: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
-    return store.query(lab, sql, parameters or [])[1]
+def _rows(lab: Lab, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """Rows of the published store, which is asked once for each that was published."""
+    stat = lab.database.stat()
+    return _rows_of(lab, (stat.st_ino, stat.st_mtime_ns, stat.st_size), sql, tuple(parameters))
+
+
+@functools.lru_cache(maxsize=256)
+def _rows_of(lab: Lab, stamp: tuple[int, ...], sql: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    return store.query(lab, sql, parameters)[1]

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.routing import BaseRoute, Mount
 
-from dashboards import web
+from dashboards import pages, web
 from dashboards.gate import SIGN_IN, cookie_name
 from dashboards.pages import PAGES, Page
 from dashboards.portal import Portal
@@ -170,10 +170,11 @@ def test_every_handler_of_a_page_answers_its_roles_and_nobody_else(
 def test_a_handler_asks_itself_even_where_nothing_stands_in_front_of_it(page: Page, lab: Lab, portal: Portal) -> None:
     """The page mounted with a door that takes everybody for somebody: no content comes out, nothing is written."""
     path = page_paths(page, lab)
+    mounted = f"{page.path}/{{name}}" if page.shared else path
     built = page.build(lab, portal.door(page), name_of(page, lab))
     for name in ("nobody", *(role for role in ROLES if role not in page.roles)):
         app = web.app_of_files(built.files, path)
-        web.mount_at(app, built.blocks, path, lambda request, name=name: name, built.look)
+        web.mount_at(app, built.blocks, mounted, lambda request, name=name: name, built.look)
         client = TestClient(app, base_url=AT, raise_server_exceptions=False)
         before = {file: file.read_bytes() for file in lab.root.rglob("*") if file.is_file()}
         for number, function in built.blocks.fns.items():
@@ -305,6 +306,30 @@ def test_a_vote_through_the_portal_is_the_persons(portal: Portal, client: TestCl
     shown = client.post("/rate/style/gradio_api/run/predict", json={"data": [], "fn_index": 0}).text
     assert SECRET in shown
     assert "aac@v1" not in shown
+
+
+def test_campaigns_share_one_page_and_each_shows_its_own_pairs(
+    portal: Portal, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Built ahead, once; opening a campaign builds nothing."""
+    built: list[str] = []
+    build = pages.rate.build
+    monkeypatch.setattr(pages.rate, "build", lambda *about, **more: built.append("page") or build(*about, **more))
+    alone = Portal(lab, portal.people, [page for page in PAGES if page.path == "/rate"])
+    with TestClient(alone.app(ahead=True), base_url=AT) as client:
+        assert built == ["page"]
+        for campaign in ("style", "third"):
+            if campaign == "third":
+                make_campaign(lab, campaign)
+            page = signed_in(portal, client, "rater").get(f"/rate/{campaign}/", headers=HTML)
+            assert f"/rate/{campaign}" in page.text
+            body = {"data": [], "fn_index": 0}
+            shown = client.post(f"/rate/{campaign}/gradio_api/run/predict", json=body).json()["data"]
+            assert shown[8].startswith(f"{campaign}/pair-")
+            monkeypatch.setattr("dashboards.portal.NAMES_KEPT_S", 0)
+        assert client.get("/rate/nowhere/", headers=HTML).status_code == 404
+    assert built == ["page"]
+    alone.close()
 
 
 def test_a_closed_campaign_is_no_longer_offered(portal: Portal, client: TestClient, lab: Lab) -> None:
