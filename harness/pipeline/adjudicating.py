@@ -71,7 +71,7 @@ class Docket:
         for vote in look.votes:
             self._votes[vote.pair_id].append(vote)
         self._rulings = campaigns.rulings(look.acts)
-        found = ratings.disagreements(look.ballots)
+        found = ratings.disagreements(look.counted.ballots)
         self.undecided = [one.pair_id for one in found if one.pair_id not in self._rulings]  # most votes first
 
     def case(self, pair_id: str, who: str) -> Case:

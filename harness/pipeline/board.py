@@ -37,7 +37,7 @@ def campaign_board(lab: Lab, campaign: str) -> CampaignBoard:
 def board_of(rated: Rated) -> CampaignBoard:
     """The same of one that was read."""
     look = rated.look()
-    found = look.board
+    found = look.counted.board
     ruled = campaigns.rulings(look.acts)
     undecided = [one for one in found.disagreements if one.pair_id not in ruled]
     return CampaignBoard(

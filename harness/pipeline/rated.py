@@ -5,6 +5,7 @@ Opening one of 100,000 pairs reads its outline; looking again costs what was add
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import threading
 from collections import OrderedDict
@@ -25,20 +26,26 @@ KEPT = 4  # campaigns that a server keeps: each has its votes in memory
 
 
 @dataclass(frozen=True)
+class Counted:
+    """Votes as columns, and what they are worth, which is worked out once."""
+
+    ballots: ratings.Ballots
+    seed: int
+
+    @functools.cached_property
+    def board(self) -> ratings.Board:
+        return ratings.board_of(self.ballots, self.seed)
+
+
+@dataclass(frozen=True)
 class Look:
     """What there was at one time: votes that count and acts, earliest first. `blind`: the campaign is open, and in
-    `ballots` subjects have the names of `blind_names`."""
+    `counted` subjects have the names of `blind_names`."""
 
     votes: list[Vote]
     acts: list[AnyAct]
     blind: bool
-    ballots: ratings.Ballots
-    seed: int = 0
-
-    @functools.cached_property
-    def board(self) -> ratings.Board:
-        """What the votes are worth; worked out once."""
-        return ratings.board_of(self.ballots, self.seed)
+    counted: Counted
 
 
 class Rated:
@@ -57,22 +64,24 @@ class Rated:
             self._acts = campaigns.ActLog(self._place)
             self._votes = campaigns.VoteLog(self._place, self._acts)
         self._texts = ratings.Texts(self.main.some)
-        self._seen: tuple[int, int, int] = (-1, -1, -1)
-        self._look = Look([], [], True, ratings.tabulate([], []))
+        self._look: Look | None = None
+        self._seen: tuple[int, int, bool] = (-1, -1, False)  # votes, extra pairs, whether blind
         self._lock = threading.Lock()
 
     def look(self) -> Look:
         """All of it as of now."""
         with self._lock, filling():
             self._segments = {**_which(self._place), **self._segments}
-            extra = {pair.pair_id: pair for pair in campaigns.read_extra(self._place)}
-            seen = (self._votes.touched(0)[1], self._acts.since(0)[1], len(extra))
-            if seen != self._seen:
-                votes, acts = list(self._votes.votes().values()), self._acts.acts()
-                blind = not campaigns.is_closed(acts)
+            acts, extra = self._acts.acts(), {pair.pair_id: pair for pair in campaigns.read_extra(self._place)}
+            blind = not campaigns.is_closed(acts)
+            seen = (self._votes.touched(0)[1], len(extra), blind)
+            if self._look is None or seen != self._seen:
+                votes = list(self._votes.votes().values())
                 names = blind_names(self.record) if blind else None
                 ballots = ratings.tabulate_outline(self._outline, self._texts, extra, votes, names)
-                self._look, self._seen = Look(votes, acts, blind, ballots, self.record.seed), seen
+                self._look, self._seen = Look(votes, acts, blind, Counted(ballots, self.record.seed)), seen
+            elif len(acts) != len(self._look.acts):  # leases come all the time, and change nothing of this
+                self._look = dataclasses.replace(self._look, acts=acts)
             return self._look
 
     def is_current(self, record: CampaignRecord) -> bool:

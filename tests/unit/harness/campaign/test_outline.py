@@ -100,15 +100,18 @@ def test_the_board_reads_the_texts_that_were_voted_on_once(
     kept = Kept(lab)
     found = kept.of("style").look()
     assert parsed == judged
-    assert found.board.coverage[-1].pairs == MANY
+    assert found.counted.board.coverage[-1].pairs == MANY
     assert kept.of("style").look() is found
+    desk.steer("pause", rater="cy")
+    assert kept.of("style").look().counted is found.counted  # an act came, and no vote
+    assert len(kept.of("style").look().acts) == 1
     judged.append(desk.vote("ann"))
     desk.vote("bo")
     parsed.clear()
     again = kept.of("style").look()
     assert parsed == judged[-1:]
     assert len(again.votes) == 7
-    assert again.ballots.cast.pair.tolist() == Rated(lab, "style").look().ballots.cast.pair.tolist()
+    assert again.counted.ballots.cast.pair.tolist() == Rated(lab, "style").look().counted.ballots.cast.pair.tolist()
 
 
 def test_a_campaign_that_is_kept_forgets_a_name_that_was_erased(table: Callable[..., Any], lab: Lab) -> None:
