@@ -23,7 +23,18 @@ from harness.pipeline.subjects import named_endpoints
 from harness.pipeline.training import train_missing
 from harness.plan import again
 from harness.progress import Progress
-from harness.report import Extras, Report, as_html, as_json, as_markdown, build_report, draw, on_trial
+from harness.report import (
+    PLOT_COLUMNS,
+    Extras,
+    Report,
+    as_html,
+    as_json,
+    as_markdown,
+    build_report,
+    draw,
+    gallery,
+    on_trial,
+)
 
 
 @dataclass(frozen=True)
@@ -224,8 +235,9 @@ def _report(context: Context, cast: Cast, every: list[Wanted], failures: dict[st
 
 def _write_report(lab: Lab, built: Report, extras: Extras) -> list[Path]:
     stem = lab.reports / built.plan_id
-    write_atomic(stem.with_suffix(".html"), as_html(built, extras).encode())
+    drawn = gallery(built, extras, PLOT_COLUMNS)
+    write_atomic(stem.with_suffix(".html"), as_html(built, extras, drawn).encode())
     write_atomic(stem.with_suffix(".md"), as_markdown(built).encode())
-    plots = draw(built, lab.reports)
+    plots = draw(built, lab.reports, drawn)
     write_atomic(stem.with_suffix(".json"), as_json(built).encode(), point="report.record")
     return [stem.with_suffix(".html"), stem.with_suffix(".md"), *plots]

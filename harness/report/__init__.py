@@ -8,11 +8,12 @@ from harness.report.canvas import as_png, as_svg
 from harness.report.evidence import on_trial
 from harness.report.extras import Extras
 from harness.report.gallery import gallery
-from harness.report.html import as_html
+from harness.report.html import PLOT_COLUMNS, as_html
 from harness.report.plots import draw
 from harness.report.text import as_json, as_markdown, print_tables
 
 __all__ = [
+    "PLOT_COLUMNS",
     "Board",
     "BoardRow",
     "CandidateReport",

@@ -49,6 +49,7 @@ PANEL_WIDTH_IN = 4.4
 LABEL_WIDTH_IN = 2.0
 ROW_HEIGHT_IN = 0.15  # per interval; enough for a marker of 4 points
 DPI = 130
+SVG_DPI = 72  # what an SVG's points are counted in
 LONGEST_LABEL = 36  # characters
 MARKER_POINTS = 4.5
 CREATED = {"Date": None, "Creator": None}  # the same report gives the same bytes
@@ -58,9 +59,12 @@ CREATED = {"Date": None, "Creator": None}  # the same report gives the same byte
 
 
 def as_png(figure: Figure) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     buffer = io.BytesIO()
-    with _quiet_glyphs():
-        figure.savefig(buffer, format="png", dpi=DPI, facecolor="white")
+    figure.set_facecolor("white")
+    with _drawing(figure, DPI):
+        FigureCanvasAgg(figure).print_png(buffer)
     return buffer.getvalue()
 
 
@@ -70,10 +74,12 @@ def as_svg(figure: Figure, name: str, alone: bool = False) -> str:
     `alone`: as a file of its own, which carries its colours for a dark ground itself.
     """
     import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     buffer = io.StringIO()
-    with _quiet_glyphs(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata=CREATED)
+    figure.set_facecolor("none")
+    with _drawing(figure, SVG_DPI), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=CREATED)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     for before in (' id="', 'xlink:href="#', "url(#"):
@@ -92,11 +98,15 @@ def dark_properties() -> str:
 
 
 @contextlib.contextmanager
-def _quiet_glyphs() -> Iterator[None]:
+def _drawing(figure: Figure, dpi: float) -> Iterator[None]:
+    """Laid out and drawn at once, and from then on as it stands: `savefig` would draw each figure twice."""
+    before, figure.dpi = figure.dpi, dpi
     with warnings.catch_warnings():
         # A name in a script the font lacks is drawn as boxes; the tables have it in full.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         yield
+    figure.dpi = before
+    figure.set_layout_engine("none")
 
 
 # --- pieces -----------------------------------------------------------------------------------------------------
@@ -126,6 +136,7 @@ def panels(count: int, height_in: float, own_labels: bool = False, columns: int 
 
 def bare(axes: Axes) -> None:
     """Ink for what is read, nothing else."""
+    axes.set_facecolor("none")
     axes.set_axisbelow(True)
     axes.tick_params(colors=INK, labelsize=8)
     for spine in axes.spines.values():

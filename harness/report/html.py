@@ -6,6 +6,7 @@ people's files: Jinja escapes every value, and only our own SVG is put in as it 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,12 @@ MEGABYTE = 1e6
 PLOT_COLUMNS = 2  # panels beside one another: labels keep the size of the text around them
 
 
-def as_html(report: Report, extras: Extras = NOTHING) -> str:
-    """The whole page. The same report and extras give the same bytes."""
+def as_html(report: Report, extras: Extras = NOTHING, drawn: Mapping[str, Figure] | None = None) -> str:
+    """The whole page. The same report and extras give the same bytes.
+
+    `drawn`: the report's gallery with PLOT_COLUMNS, where it is there already.
+    """
+    figures = gallery(report, extras, PLOT_COLUMNS) if drawn is None else drawn
     chosen = words.chosen_of(report)
     values: dict[str, Any] = {
         "report": report,
@@ -51,7 +56,7 @@ def as_html(report: Report, extras: Extras = NOTHING) -> str:
         "costs": _costs(report, extras),
         "speeds": _speeds(extras, chosen),
         "examples": _examples(extras),
-        "plots": [_svg(figure, name) for name, figure in gallery(report, extras, PLOT_COLUMNS).items()],
+        "plots": [_svg(figure, name) for name, figure in figures.items()],
         "gates": [_gate(one) for one in report.candidates if one.rows],
         "tables": _tables(report),
         "legend": legend(report),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,15 +40,20 @@ if TYPE_CHECKING:
 
 SLOPE_HEIGHT_IN = 3.2
 LABELS_PER_PANEL = 14  # more names than this beside one panel cannot be told apart: then only the best are named
+PICTURES = {"forest": "differences", "means": "means"}  # of the gallery, as files of their own
 
 
-def draw(report: Report, folder: Path) -> list[Path]:
-    """Write `<plan_id>-differences.png` and `<plan_id>-means.png` into `folder`; returns those that hold something."""
-    drawn = {"differences": forest(report), "means": means(report)}
+def draw(report: Report, folder: Path, drawn: Mapping[str, Figure] | None = None) -> list[Path]:
+    """Write `<plan_id>-differences.png` and `<plan_id>-means.png` into `folder`; returns those that hold something.
+
+    `drawn`: the report's gallery, where it is there already.
+    """
+    figures = {"forest": forest(report), "means": means(report)} if drawn is None else drawn
     paths = []
-    for name, figure in drawn.items():
+    for name, called in PICTURES.items():
+        figure = figures.get(name)
         if figure is not None:
-            path = folder / f"{report.plan_id}-{name}.png"
+            path = folder / f"{report.plan_id}-{called}.png"
             write_atomic(path, as_png(figure))
             paths.append(path)
     return paths
