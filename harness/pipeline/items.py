@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from harness import campaign as campaigns
@@ -22,8 +21,6 @@ from harness.pipeline import lm_eval, votes
 from harness.pipeline.context import Context
 
 LM_EVAL = "lm_eval"
-# What lm-eval could not load, it is not asked again in this process: each time takes seconds.
-MISSING: dict[Path, RatchetError] = {}
 
 
 @dataclass(frozen=True)
@@ -50,13 +47,9 @@ def known(context: Context) -> Known:
     settings = context.spec.evaluate.lm_eval
     if settings is None or not set(settings.tasks) - own.keys():
         return Known(items, {})
-    asked_for = lm_eval.checked(context.lab, settings, context.task_sets)
     try:
-        if asked_for in MISSING:
-            raise MISSING[asked_for]
         loaded = [*lm_eval.documents(context.lab, settings, context.task_sets)]
     except RatchetError as error:
-        MISSING[asked_for] = error
         return Known(items, {task: error.one_line() for task in settings.tasks if task not in own})
     return Known(items + [_of_loaded(one) for one in loaded if one.task not in own], {})
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.core.errors import EvaluationError, InputError
+from harness.core.errors import EvaluationError, InputError, RatchetError
 from harness.core.fingerprint import file_sha256, sha256_of
 from harness.core.journal import segments
 from harness.core.paths import Lab, read_json, write_json
@@ -25,6 +26,9 @@ from serve.engine import Engine
 
 RULES = 2  # raise it when the worker says something else of the same tasks
 WORKER = [sys.executable, "-P", "-m", "harness.evaluate.lm_eval_worker"]
+ASK_AGAIN_S = 60.0  # a check asks for the same tasks several times, and each child takes seconds to say no
+# What lm-eval could not load here -> when it was asked, and why not.
+_refused: dict[Path, tuple[float, RatchetError]] = {}
 
 
 @dataclass(frozen=True)
@@ -69,18 +73,30 @@ def facts(lab: Lab, settings: LmEval, task_sets: list[Evalset]) -> list[TaskFact
 
     Raises InputError for an unknown task (with the nearest name) and for data that cannot be loaded.
     """
-    cached = checked(lab, settings, task_sets)
-    job_file = cached.with_suffix(".job.json")
+    cached = checked(lab, settings, task_sets).absolute()
     if not cached.is_file():
-        write_json(job_file, _job(settings, task_sets))
-        log = job_file.with_suffix(".log")
-        with Child([*WORKER, "--check", str(job_file)], log) as child:
-            told = [event for event in _events(child, log, InputError) if event["event"] == "task"]
-        write_json(cached, told)
+        _ask(cached, _job(settings, task_sets))
     return [
         TaskFacts(told["task"], told["documents"], told["dev"], _metrics(told), told["left_out"])
         for told in read_json(cached)
     ]
+
+
+def _ask(cached: Path, job: dict[str, Any]) -> None:
+    """Have a child load the tasks and keep what it says. What it refused a moment ago is raised as it was."""
+    when, refused = _refused.get(cached, (0.0, None))
+    if refused and time.monotonic() < when + ASK_AGAIN_S:
+        raise refused
+    job_file = cached.with_suffix(".job.json")
+    write_json(job_file, job)
+    log = job_file.with_suffix(".log")
+    try:
+        with Child([*WORKER, "--check", str(job_file)], log) as child:
+            told = [event for event in _events(child, log, InputError) if event["event"] == "task"]
+    except RatchetError as error:
+        _refused[cached] = time.monotonic(), error
+        raise
+    write_json(cached, told)
 
 
 def documents(lab: Lab, settings: LmEval, task_sets: list[Evalset]) -> Iterator[Document]:

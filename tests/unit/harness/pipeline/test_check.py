@@ -137,8 +137,9 @@ def test_lm_eval_is_asked_for_tasks_that_are_not_ours(desk):
 
 
 def test_a_limit_cuts_what_the_gate_decides_on(desk):
-    guardrail = [{"metric": "lm_eval/arc_easy/acc", "max_loss": 0.02}]
-    measured = {"evalsets": ["mini"], "lm_eval": {"tasks": ["arc_easy"], "limit": 5}}
+    desk.evalset("tasks", files={"tiny.yaml": "task: tiny\n"}, kind="lm_eval", tasks=["tiny"], metrics=None)
+    guardrail = [{"metric": "lm_eval/tiny/acc", "max_loss": 0.02}]
+    measured = {"evalsets": ["mini"], "lm_eval": {"tasks": ["tiny"], "limit": 5}}
     assert (
         "evaluate.lm_eval.limit 5 cuts the documents" in errors(desk, gate__guardrails=guardrail, evaluate=measured)[0]
     )
@@ -194,8 +195,9 @@ def test_a_gain_beyond_the_unit_is_no_crash(desk):
 
 
 def test_an_evalset_that_somebody_is_writing_disturbs_nobody(desk):
+    desk.evalset("tasks", kind="lm_eval", tasks=["tiny"], metrics=None)
     desk.write("evalsets/draft/evalset.yaml", "nam: draft\n")
-    measured = {"evalsets": ["mini"], "lm_eval": {"tasks": ["arc_eazy"]}}
+    measured = {"evalsets": ["mini"], "lm_eval": {"tasks": ["tiny"]}}
     assert "draft" not in str(findings(desk, evaluate=measured))
 
 
