@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import uvicorn
 
+from serve import client
 from serve.fake import Script, make_app
 from serve.supervise import free_port
 
@@ -18,6 +19,12 @@ from serve.supervise import free_port
 def engines_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each lab has its own leases again, whatever the integration tests of this session share."""
     monkeypatch.delenv("RATCHET_ENGINES", raising=False)
+
+
+@pytest.fixture
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is not there is asked as often as ever, one time right after the other."""
+    monkeypatch.setattr(client, "RETRY_AFTER_S", (0.0,) * len(client.RETRY_AFTER_S))
 
 
 @pytest.fixture

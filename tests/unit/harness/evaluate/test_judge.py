@@ -120,6 +120,7 @@ def test_nothing_is_asked_twice(serving: Serving, tmp_path: Path) -> None:
     assert len(combined(first)) == 5
 
 
+@pytest.mark.usefixtures("without_pauses")
 def test_a_judge_that_is_down_ends_in_one_line(tmp_path: Path) -> None:
     judge = Judge(name="careful", base_url="http://127.0.0.1:9", model="tiny")
     with pytest.raises(

@@ -105,6 +105,7 @@ def test_a_key_comes_from_the_environment_and_goes_nowhere(desk, servers, monkey
     assert len(desk.files()) > 10, "the sweep saw the lab"
 
 
+@pytest.mark.usefixtures("without_pauses")
 def test_an_endpoint_that_is_not_there_ends_in_one_line(desk, servers):
     spec(desk, endpoint("http://127.0.0.1:9", "gone"), servers[1])
     failed = desk.ratchet("run", "spec.yaml", "--format", "json")

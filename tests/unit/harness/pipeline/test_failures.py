@@ -270,6 +270,7 @@ def test_a_judge_is_asked_about_every_failure(lab, serving):
     assert "no judge" in lab.ratchet("errors", "suggest", "spec.yaml", "--judge", "carful").error
 
 
+@pytest.mark.usefixtures("without_pauses")
 def test_a_judge_that_is_down_is_one_line(lab):
     lab.write("judges.yaml", "careful:\n  base_url: http://127.0.0.1:9\n  model: tiny\n")
     ended = lab.ratchet("errors", "suggest", "spec.yaml", "--judge", "careful", "--format", "json")

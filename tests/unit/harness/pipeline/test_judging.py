@@ -100,6 +100,7 @@ def test_agreement_with_people_stands_beside_the_number(rated):
     assert "kappa with people 1.00 (1.00 to 1.00, 40 pairs)" in ran.out
 
 
+@pytest.mark.usefixtures("without_pauses")
 def test_what_is_wrong_is_said_in_one_line(rated):
     assert "has no judge 'careles'" in rated.ratchet("judge", "style", "--judge", "careles").error
     assert "no campaign 'stile'" in rated.ratchet("judge", "stile", "--judge", "careful").error
