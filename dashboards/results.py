@@ -1,4 +1,5 @@
-"""The results page: leaderboard, runs side by side, items, versions and plots of one lab, for whoever has a link.
+"""The results page: leaderboard, runs side by side, items, versions, plots and the progress of one lab, for whoever has
+a link.
 
 Everything is read; only tags are written. Handlers keep no state: the filters are the state, and a view's link has them
 all. `queue=False` throughout, and every handler asks itself who is there.
@@ -14,10 +15,11 @@ from typing import Any
 import gradio as gr
 
 from dashboards import results_data as data
+from dashboards import results_live as now
 from dashboards import results_view as show
 from dashboards.doors import Guests
 from dashboards.view import ALL_PLANS, KINDS, PER_PAGE, Choices, View, fit, read_query
-from dashboards.web import css, html_part, theme
+from dashboards.web import css, html_part, script, theme
 from harness.core.errors import InputError, RatchetError
 from harness.core.paths import Lab
 from harness.gate import DECIDING_SPLIT
@@ -31,15 +33,16 @@ TABS = {
     "items": "Items",
     "versions": "Versions",
     "plots": "Plots",
+    "progress": "Progress",
 }
-FILTERS = ("tab", "plan", "evalset", "metric", "split", "runs", "subjects", "kind", "place", "name")
+FILTERS = ("tab", "plan", "evalset", "metric", "split", "runs", "subjects", "kind", "place", "name", "watch")
 Values = dict[Any, Any]
 Handler = Callable[[Values, gr.Request], Values]
 
 
 def look() -> dict[str, Any]:
-    """Theme and styles, as mount_gradio_app takes them."""
-    return {"theme": theme(), "css": css("results.css")}
+    """Theme, styles and script, as mount_gradio_app takes them."""
+    return {"theme": theme(), "css": css("results.css"), "head": script("results.js")}
 
 
 class Screen:
@@ -50,10 +53,12 @@ class Screen:
         self.parts: dict[str, Any] = {}
 
     def opened(self, search: str, request: gr.Request) -> Values:
-        """The view of the address, or the lab's newest plan."""
+        """The view of the address, or the lab's newest plan: its progress, as long as nothing is stored."""
 
         def act(who: str) -> Values:
             view = read_query(search)
+            if not self._lab.database.is_file():
+                view = replace(view, tab="progress")
             return {**self._shown(view), "tabs": gr.Tabs(selected=view.tab if view.tab in TABS else "leaderboard")}
 
         return self._answered(request, act)
@@ -131,7 +136,11 @@ class Screen:
 
     def _shown(self, view: View) -> Values:
         view = view if view.tab in TABS else replace(view, tab="leaderboard")
+        if view.tab == "progress" and not self._lab.database.is_file():
+            return {"tab": view.tab, **self._progress(view)}  # nothing is stored yet that filters could offer
         view, choices = fit(self._lab, view)
+        if view.tab == "progress":
+            return {**_filters(view, choices), **self._progress(view)}
         tab: Callable[[View, Choices], Values] = {
             "leaderboard": self._leaderboard,
             "runs": self._runs,
@@ -187,6 +196,15 @@ class Screen:
         found = data.report(self._lab, view.plan)
         drawn = gallery(found, data.extras(self._lab, found), show.PLOT_COLUMNS)
         return {"pictures": show.plots(view.plan, drawn), "link": _link(view)}
+
+    def _progress(self, view: View) -> Values:
+        plans = now.offered(self._lab)
+        if not plans:
+            return {"live": show.note("No plan yet: `ratchet run SPEC` makes one."), "link": _link(view)}
+        known = [plan_id for _, plan_id in plans]
+        view = replace(view, watch=view.watch if view.watch in known else known[0])
+        body = now.frame(view.watch, now.live(self._lab, view.watch))
+        return {"watch": gr.Dropdown(choices=plans, value=view.watch), "live": body, "link": _link(view)}
 
 
 def _filters(view: View, choices: Choices) -> Values:
@@ -253,6 +271,9 @@ def _components() -> dict[str, Any]:
             parts["history"] = html_part("history")
         with _tab(parts, "plots"):
             parts["pictures"] = html_part("pictures")
+        with _tab(parts, "progress"):
+            parts["watch"] = _dropdown("watch", "Plan to watch")
+            parts["live"] = html_part("progress")
     parts["link"] = html_part("link")
     return parts
 

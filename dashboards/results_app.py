@@ -1,6 +1,7 @@
 """The results page as a server of its own, behind personal links. `ratchet dashboard` calls `serve_results`.
 
-Besides the page: /table/NAME.csv, /plot/NAME.svg and .png, and /report/PLAN, all behind the same link, all read-only.
+Besides the page: /table/NAME.csv, /plot/NAME.svg and .png, /report/PLAN, and /live/PLAN (how far it is), all behind the
+same link, all read-only.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Protocol
 import fastapi
 from fastapi.responses import PlainTextResponse
 
-from dashboards import results, web
+from dashboards import results, results_live, web
 from dashboards.links import Links
 from dashboards.results_files import as_csv, picture, table_of
 from harness import audit
@@ -91,6 +92,13 @@ def files(lab: Lab, ask: Ask) -> fastapi.APIRouter:
         run_ids = [run for run in runs.split(",") if run]
         content = picture(lab, name, kind, plan, run_ids)
         return fastapi.Response(content, media_type="image/svg+xml" if kind == "svg" else "image/png")
+
+    @router.get("/live/{plan_id}")
+    def live(plan_id: str, request: fastapi.Request) -> fastapi.Response:
+        ask(request)
+        content = results_live.live(lab, plan_id)
+        headers = {"cache-control": "no-store"}
+        return fastapi.Response(content, media_type="text/html; charset=utf-8", headers=headers)
 
     @router.get("/report/{plan_id}")
     def report(plan_id: str, request: fastapi.Request) -> fastapi.Response:

@@ -31,6 +31,7 @@ class View:
     kind: str = "all"
     place: int = 1  # which page of items; Gradio takes a parameter called `page` for its own
     name: str = ""
+    watch: str = ""  # the plan whose progress is shown
 
     def query(self) -> dict[str, str]:
         """As parameters of a link; a list is joined by commas."""

@@ -12,6 +12,7 @@ import signal
 
 WRITE_POINTS = (
     "plan.record",  # lab/plans/<id>/plan.json
+    "plan.evals",  # lab/plans/<id>/evals.json: what is to be evaluated
     "adapter.files",  # the adapter's folder is complete, its record is not yet written
     "adapter.record",  # adapter.json
     "parity.record",  # evals: parity.json of an adapter

@@ -43,6 +43,10 @@ class Lab:
     def plans(self) -> Path:
         return self.root / "plans"
 
+    def planned_evals(self, plan_id: str) -> Path:
+        """What is evaluated of a plan; there once its runs are trained."""
+        return self.plans / plan_id / "evals.json"
+
     @property
     def runs(self) -> Path:
         return self.root / "runs"

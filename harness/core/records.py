@@ -266,6 +266,24 @@ class PlanRecord(Record):
     created: str
 
 
+class PlannedEval(Record):
+    """One evaluation that a plan is to have. `items` is None where the tasks say how many there are (lm_eval)."""
+
+    eval_id: str
+    subject: str
+    run_id: str | None
+    evalset: str
+    items: int | None
+
+
+class PlannedEvals(Record):
+    """plans/<id>/evals.json: what is evaluated of a plan, known once its runs are trained. For looking on: the next
+    command works it out again."""
+
+    plan_id: str
+    evals: list[PlannedEval]
+
+
 # --- serving ----------------------------------------------------------------------------------------------------
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from harness import store
 from harness.core.errors import InputError, TrainError
-from harness.core.paths import Lab, write_atomic
-from harness.core.records import PlanRecord, Subject
+from harness.core.paths import Lab, read_json, write_atomic
+from harness.core.records import PlannedEval, PlannedEvals, PlanRecord, Subject
 from harness.gate import metrics_of
 from harness.pipeline import contamination, votes
 from harness.pipeline.check import check, require_clean
@@ -74,6 +74,7 @@ def run(lab: Lab, spec_path: Path, progress: Progress) -> Result:
             f"no run finished: {next(iter(failures.values()), 'nothing to evaluate')}", "see the log named there"
         )
     every = wanted(context, cast.everyone)
+    _write_planned(context, every)
     failures |= evaluate_missing(context, every, cast.adapters, progress)
     result = _report(context, cast, every, failures)
     progress.say(f"report: {', '.join(str(path) for path in result.files)}")
@@ -161,6 +162,25 @@ def _write_plan(context: Context) -> None:
     if not path.is_file():
         here = {"folder": str(Path.cwd())}
         context.plan.model_copy(update=here).write(path, point="plan.record")
+
+
+def _write_planned(context: Context, every: list[Wanted]) -> None:
+    """Put down what is to be evaluated, for whoever looks on, where that is not what stands there already."""
+    items = {evalset.name: len(evalset.items) for evalset in context.evalsets}
+    evals = [
+        PlannedEval(
+            eval_id=one.eval_id,
+            subject=one.subject.label,
+            run_id=one.subject.run_id,
+            evalset=one.evalset,
+            items=items[one.evalset] if one.kind == "business" else None,
+        )
+        for one in every
+    ]
+    plan_id = context.plan.plan_id
+    planned, path = PlannedEvals(plan_id=plan_id, evals=evals), context.lab.planned_evals(plan_id)
+    if not path.is_file() or read_json(path) != planned.model_dump(mode="json"):
+        planned.write(path, point="plan.evals")
 
 
 def _cast(context: Context, failures: dict[str, str]) -> Cast:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import campaign as campaign_files
+from harness.core.errors import LabError
 from harness.core.paths import Lab, read_json
 from harness.core.records import AdapterRecord, EvalRecord, PlanRecord, RegistryRecord, RunJob
 from serve import engine
@@ -16,7 +17,7 @@ def status(lab: Lab) -> dict[str, Any]:
     """Per plan: runs by state; engines; campaigns."""
     return {
         "lab": str(lab.root),
-        "plans": _plans(lab),
+        "plans": [plan_status(lab, plan) for plan in plan_records(lab)],
         "engines": [
             {
                 "engine_id": found.engine_id,
@@ -38,7 +39,7 @@ def inventory(lab: Lab) -> dict[str, Any]:
     registries = [RegistryRecord.read(path) for path in sorted(lab.registry.glob("*.json"))]
     return {
         "lab": str(lab.root),
-        "plans": _plans(lab),
+        "plans": [plan_status(lab, plan) for plan in plan_records(lab)],
         "runs": [_run_row(record) for record in sorted(runs, key=lambda record: record.created)],
         "evals": len(evals),
         "versions": [row for record in registries for row in _version_rows(record)],
@@ -46,10 +47,9 @@ def inventory(lab: Lab) -> dict[str, Any]:
     }
 
 
-def _plans(lab: Lab) -> list[dict[str, Any]]:
+def plan_records(lab: Lab) -> list[PlanRecord]:
     """Oldest first."""
-    plans = sorted((PlanRecord.read(path) for path in lab.plans.glob("*/plan.json")), key=lambda plan: plan.created)
-    return [plan_status(lab, plan) for plan in plans]
+    return sorted((PlanRecord.read(path) for path in lab.plans.glob("*/plan.json")), key=lambda plan: plan.created)
 
 
 def campaigns(lab: Lab) -> list[dict[str, Any]]:
@@ -86,17 +86,25 @@ def _run_state(lab: Lab, job: RunJob) -> dict[str, Any]:
     folder = lab.runs / job.run_id
     if lab.adapter_record(job.run_id).is_file():
         return {"state": "finished"}
-    steps = _last_step(folder / "metrics.jsonl")
+    steps: dict[str, Any] = {}
+    for last in logged(folder / "metrics.jsonl", 1):
+        steps = {key: last[key] for key in ("step", "total", "loss") if key in last}
     return {"state": "started", **steps} if steps else {"state": "missing"}
 
 
-def _last_step(path: Path) -> dict[str, Any]:
-    """Step and total of the last whole line of a metrics file, if there is one."""
-    if not path.is_file():
-        return {}
-    whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
-    last = json.loads(whole.splitlines()[-1]) if whole else {}
-    return {key: last[key] for key in ("step", "total", "loss") if key in last}
+def logged(path: Path, last: int = 0) -> list[dict[str, Any]]:
+    """What training logged so far, oldest first; the `last` steps of it, or all. A torn last line is left out.
+
+    Raises LabError for a whole line that is not JSON.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    except FileNotFoundError:
+        return []
+    try:
+        return [json.loads(line) for line in lines[-last:]]
+    except ValueError as error:
+        raise LabError(f"{path} is damaged", "take the run's folder away: it is trained again") from error
 
 
 def _run_row(record: AdapterRecord) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -38,6 +39,12 @@ def running(lab: Lab, cwd: Path | None = None, environment: Mapping[str, str] | 
     yield address
     process.terminate()
     assert process.wait(30) in (0, -15)
+
+
+def picture(page: Page, name: str, whole: bool = True) -> None:
+    """A PNG in the folder that RATCHET_PICTURES names, where somebody wants to look at the screens, or for the docs."""
+    if folder := os.environ.get("RATCHET_PICTURES"):
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=whole)
 
 
 def enter(context: BrowserContext, people: People, lab: Lab, name: str, url: str) -> Page:

@@ -97,6 +97,7 @@ def test_every_write_point_is_covered() -> None:
         "engine.lease": test_a_run_killed_while_its_engine_starts_leaves_nothing_behind.__name__,
         "registry.record": test_a_killed_promotion_and_campaign_are_repeated.__name__,
         "campaign.record": test_a_killed_promotion_and_campaign_are_repeated.__name__,
+        "plan.evals": "tests/unit/harness/pipeline/test_live.py",
         "keys.record": "tests/unit/serve/test_keys.py",
         "capture.event": "tests/unit/serve/test_capture.py",
         "capture.rewrite": "tests/unit/harness/test_captured.py",
