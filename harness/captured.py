@@ -3,7 +3,7 @@
     kto      {"prompt", "completion", "label"}      thumbs, by majority
     pairs    {"prompt", "chosen", "rejected"}       an edit over its answer; a chosen answer over a rejected one
     sft      {"prompt", "completion"}               edits, and answers with more thumbs up than down
-    pool     {"id", "prompt", "cluster"}            prompts for a campaign, each once; the cluster is the user
+    pool     {"id", "prompt", "cluster"}            prompts for a campaign, each once; see `cluster_of`
 
 Every row carries its lineage (`completion_ids`, `version`, `alias`, `key_id`, `user`, `raters`, `at`), by which a user
 is found again who wants to be forgotten. What makes no row is counted, by reason.
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.core.fingerprint import sha256_of
-from harness.core.traffic import CALLS, FEEDBACK, CapturedCall, Erased, Feedback, read
+from harness.core.traffic import CALLS, FEEDBACK, PORTAL, CapturedCall, Erased, Feedback, read
 from harness.data import Turn, normalised, turns_of
 
 Form = Literal["kto", "pairs", "sft", "pool"]
@@ -203,7 +203,18 @@ def _pool(traffic: Traffic, refused: Counter[str]) -> Iterator[Row]:
         except Refused as reason:
             refused[str(reason)] += 1
             continue
-        yield {"id": name, "prompt": prompt, "cluster": exchange.call.user or name} | _lineage([], exchange.call)
+        yield {"id": name, "prompt": prompt, "cluster": cluster_of(name, exchange.call)} | _lineage([], exchange.call)
+
+
+def cluster_of(name: str, call: CapturedCall) -> str:
+    """What must not stand on both sides of a split: all that a user of an app asks, who comes back with one concern.
+
+    A person of the portal tries many things, so there it is the conversation: calls that open alike, whoever asked.
+    """
+    if call.key_id != PORTAL:
+        return call.user or name
+    opening = next((turn for turn in prompt_of(call) if turn["role"] == "user"), {"role": "user", "content": name})
+    return f"talk-{sha256_of(normalised([opening]))[:12]}"
 
 
 def corrected(traffic: Traffic) -> Iterator[Row]:

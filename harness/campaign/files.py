@@ -191,3 +191,11 @@ def list_all(lab: Lab) -> list[CampaignRecord]:
     """Every complete campaign of the lab, oldest first."""
     records = [CampaignRecord.read(path) for path in lab.campaigns.glob("*/campaign.json")]
     return sorted(records, key=lambda record: (record.created, record.campaign))
+
+
+def guidelines(place: Path, language: str) -> str | None:
+    """What stands beside a campaign's tasks: guidelines.LANGUAGE.md, else guidelines.md; None without them."""
+    for path in (place / f"guidelines.{language}.md", place / "guidelines.md"):
+        if path.exists():
+            return path.read_text(encoding="utf-8")
+    return None

@@ -58,7 +58,11 @@ def campaign_create(
         ),
     ],
     pool: Annotated[
-        str, typer.Option("--pool", help="Prompts: a .jsonl or .csv with a column prompt, or evalset:NAME.")
+        str,
+        typer.Option(
+            "--pool",
+            help="Prompts: a .jsonl or .csv with a column prompt; evalset:NAME; sent: by people.",
+        ),
     ],
     name: Annotated[str, typer.Option("--name", help="The registry name whose next round these votes train.")],
     kind: Annotated[KindChoice, typer.Option("--kind", help="compare answers, or write: correct drafts.")] = (
@@ -116,6 +120,29 @@ def campaign_create(
         print_json(found) if format is Format.json else _say_preview(found)
     else:
         _create(Lab(lab), wanted, format)
+
+
+@campaign_group.command("tried")
+def campaign_tried(
+    campaign: Annotated[str, typer.Argument(help="A name for the campaign.")],
+    name: Annotated[str, typer.Option("--name", help="The registry name whose next round these votes train.")],
+    purpose: PurposeOption = PurposeChoice.train,
+    overlap: Annotated[
+        float, typer.Option("--overlap", min=0, max=1, help="Share of pairs that every rater sees.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    lab: LabOption = DEFAULT_LAB,
+    format: FormatOption = Format.text,
+) -> None:
+    """Make a campaign of answers that stood side by side in Try it and were sent to one; nobody is asked anew."""
+    from harness.pipeline import tried
+
+    record = tried.create(Lab(lab), tried.Asked(campaign, name, purpose.value, overlap, seed), who())
+    if format is Format.json:
+        print_json(record.model_dump(mode="json"))
+        return
+    print(f"campaign {campaign}: {record.pairs} pairs to rate; left out: {_counts(record.refused)}")
+    print(f"next: ratchet rate {campaign} --rater YOUR-NAME")
 
 
 @campaign_group.command("list")

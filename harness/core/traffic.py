@@ -34,6 +34,7 @@ from harness.core.records import Record, now
 CALLS, SHADOW, FEEDBACK, USAGE, AUDIT = "calls", "shadow", "feedback", "usage", "audit"
 SEGMENT_BYTES = 64 * 2**20  # rewriting one reads it into memory
 DAY_S = 86_400
+PORTAL = "portal"  # the key's id of what people try in the portal, who use no key
 KEEP_DAYS = 90  # until `ratchet capture keep` says otherwise
 
 FeedbackKind = Literal["thumb", "preference", "edit", "campaign"]  # the last: its prompt is for people to rate

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness import campaign as campaigns
+from harness import captured
 from harness.campaign.pairs import drafts, draw
 from harness.core.errors import InputError
-from harness.core.fingerprint import file_sha256, short_id
+from harness.core.fingerprint import file_sha256, sha256_of, short_id
 from harness.core.paths import Lab, check_name
 from harness.core.rating import Answer, CampaignRecord, Pair, Purpose
 from harness.core.records import DataRef, Subject, now
@@ -23,6 +24,7 @@ from harness.progress import Progress
 
 OTHER_PURPOSE = "other_purpose"  # a reason why prompts are left out, beside REFUSALS
 EVALSET = "evalset:"
+SENT = "sent"  # the pool of what people sent to a campaign
 # Splits that people may rate: `release` decides and stays unseen. `dev` chooses between candidates, so nothing may be
 # trained on it.
 SPLITS: dict[Purpose | None, tuple[str, ...]] = {"train": ("tune",), "judge": ("tune", "dev"), None: ("tune",)}
@@ -174,8 +176,12 @@ def _items(lab: Lab, wanted: Wanted) -> tuple[list[campaigns.PoolItem], DataRef,
         for first, second in _of_two(wanted):
             if not 0 <= first < count or not 0 <= second < count:
                 raise InputError(f"--pair {first + 1}:{second + 1}: there are {count} subjects", "count from 1")
-    read = _of_evalset(wanted) if wanted.pool.startswith(EVALSET) else _of_file(Path(wanted.pool))
-    items, ref = read
+    if wanted.pool == SENT:
+        items, ref = _of_sent(lab)
+    elif wanted.pool.startswith(EVALSET):
+        items, ref = _of_evalset(wanted)
+    else:
+        items, ref = _of_file(Path(wanted.pool))
     items = items[: wanted.limit]
     kept, others = campaigns.of_purpose(items, wanted.purpose)
     if not kept:
@@ -226,6 +232,16 @@ def _of_evalset(wanted: Wanted) -> tuple[list[campaigns.PoolItem], DataRef]:
         path=str(evalset.folder), sha256=evalset.sha256, rows=0, format="evalset", split="+".join(splits)
     )  # fmt: skip
     return items, ref
+
+
+def _of_sent(lab: Lab) -> tuple[list[campaigns.PoolItem], DataRef]:
+    """Prompts that people sent to a campaign, in Try it or from an app, each once."""
+    made = captured.rows(captured.load(lab.requests).only(captured.Which(sent=True)), "pool")
+    if not made.rows:
+        raise InputError("no prompt was sent to a campaign yet", "press 'To a campaign' at an answer in Try it")
+    items = [campaigns.PoolItem(row["id"], row["cluster"], row["prompt"]) for row in made.rows]
+    content = sha256_of([[item.item_id, item.prompt] for item in items])
+    return items, DataRef(path=str(lab.requests), sha256=content, rows=0, format=SENT, split="pool")
 
 
 def _of_two(wanted: Wanted) -> Sequence[tuple[int, int]]:

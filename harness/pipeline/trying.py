@@ -13,7 +13,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,14 +21,14 @@ import httpx
 
 from harness.core.errors import EngineError, InputError, LabError
 from harness.core.paths import Lab
-from harness.core.traffic import CALLS, FEEDBACK, CapturedCall, Feedback, TrafficLog, hashed_user, read, salt
+from harness.core.traffic import CALLS, FEEDBACK, PORTAL, CapturedCall, Feedback, TrafficLog, hashed_user, read, salt
 from harness.data import Turn
 from serve import engine
 from serve.lease import Lease
 from serve.plugin.call import Call
 from serve.plugin.capture import captured
 
-KEY = "portal"  # stands where captured calls of apps have the id of their key
+KEY = PORTAL
 PATH = "/v1/chat/completions"
 MAX_TURNS, MAX_CHARACTERS = 41, 32_000  # of one conversation
 DECODING = {"temperature": 0.7, "max_tokens": 512}
@@ -110,7 +110,7 @@ async def models(lab: Lab, candidates: bool) -> dict[str, Model]:
         raise EngineError(*NONE_RUNS)
     found: dict[str, Model] = {}
     for lease in leases:
-        for card in await _cards(lease):
+        for card in await _listed(lease, "/v1/models"):
             model = _model(card, lease)
             if candidates or model.kind != "candidate":
                 found.setdefault(model.name, model)
@@ -118,6 +118,29 @@ async def models(lab: Lab, candidates: bool) -> dict[str, Model]:
         states = ", ".join(f"{lease.engine_id} is {lease.state}" for lease in leases)
         raise EngineError(f"no engine answers now: {states}", "try again in a minute, or see ratchet status")
     return dict(sorted(found.items(), key=lambda one: (KINDS.index(one[1].kind), one[0])))
+
+
+async def system_prompts(models: Iterable[Model]) -> dict[str, str]:
+    """Name -> the system prompt that its version was evaluated with, by its prompt contract; of several, the first.
+
+    What has no contract, or is behind an engine that does not answer, is left out.
+    """
+    found, every = dict[str, str](), list(models)
+    for lease in {one.lease.engine_id: one.lease for one in every}.values():
+        for entry in await _listed(lease, "/ratchet/registry"):
+            found |= _prompts_of(entry)
+    named = {one.name: found.get(one.alias or one.name, "") for one in every}
+    return {name: text for name, text in named.items() if text}
+
+
+def _prompts_of(entry: dict[str, Any]) -> dict[str, str]:
+    """Version and alias -> system prompt, of one name of the registry as serve.plugin.catalogue writes it."""
+    found = {
+        str(version["id"]): next(iter(dict((version.get("contract") or {}).get("system_prompts") or {}).values()), "")
+        for version in entry.get("versions", ())
+    }
+    name, aliases = entry.get("name"), dict(entry.get("aliases") or {})
+    return found | {f"{name}@{alias}": found.get(f"{name}@v{one['version']}", "") for alias, one in aliases.items()}
 
 
 def _model(card: dict[str, Any], lease: Lease) -> Model:
@@ -130,11 +153,11 @@ def _model(card: dict[str, Any], lease: Lease) -> Model:
     return Model(name, known if card.get("parent") else "base", None, lease)
 
 
-async def _cards(lease: Lease) -> list[dict[str, Any]]:
-    """The engine's list of models; empty while it does not answer."""
+async def _listed(lease: Lease, path: str) -> list[dict[str, Any]]:
+    """The engine's list of models, or of the registry; empty while it does not answer."""
     try:
         async with _client(lease, LIST_TIMEOUT_S) as http:
-            answer = await http.get("/v1/models")
+            answer = await http.get(path)
             return [dict(card) for card in answer.json()["data"]] if answer.status_code == 200 else []
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return []

@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 
 from harness.core.paths import Lab
-from harness.core.records import Version, now
+from harness.core.records import PromptContract, Version, now
 from serve import registry
 from serve.adapter_files import content_sha256
 
@@ -51,6 +51,15 @@ def adapter(folder: Path, mark: int, rank: int = 1) -> Path:
     return target
 
 
-def add(lab: Lab, name: str, mark: int, folder: Path, base: str = BASE, rank: int = 1) -> Version:
+def add(
+    lab: Lab,
+    name: str,
+    mark: int,
+    folder: Path,
+    base: str = BASE,
+    rank: int = 1,
+    contract: PromptContract | None = None,
+) -> Version:
     made = adapter(folder, mark, rank)
-    return registry.add_version(lab, name, record(mark, made, base), made)
+    told = record(mark, made, base).model_copy(update={"contract": contract})
+    return registry.add_version(lab, name, told, made)
