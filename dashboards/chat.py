@@ -12,7 +12,6 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
-from itertools import groupby
 from typing import Any
 
 import fastapi
@@ -20,28 +19,31 @@ import gradio as gr
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from dashboards import chat_view as view
 from dashboards.doors import Door
 from dashboards.markdown import as_html
-from dashboards.web import complain, css, html_part, plain, script, theme
+from dashboards.texts import I18N, texts_for
+from dashboards.web import complain, css, html_part, script, theme
 from harness.core.errors import EngineError, InputError, RatchetError
 from harness.core.paths import Lab
+from harness.core.rating import Purpose
 from harness.data import Turn
 from harness.people import Refused
-from harness.pipeline import trying
+from harness.pipeline import tried, trying
 from serve.plugin import feedback
 from serve.plugin.call import Refused as NotTaken
 
 MAX_BYTES = 2**18  # of a question with its conversation, or of an edited answer
 AT_ONCE = 4  # answers under way for one person: two sides in two tabs
-GROUPS = {"alias": "Aliases", "version": "Versions", "base": "Bases", "candidate": "Candidates"}
 
 
 def look() -> dict[str, Any]:
-    """Theme, styles and script, as mount_gradio_app takes them."""
+    """Theme, styles, script and languages, as mount_gradio_app takes them."""
     return {
         "theme": theme(),
         "css": css("saving.css", "markdown.css", "try.css"),
         "head": script("saving.js", "try.js"),
+        "i18n": I18N,
     }
 
 
@@ -51,16 +53,18 @@ def build(lab: Lab, door: Door) -> gr.Blocks:
         frame = html_part("frame")
 
         async def open_page(request: gr.Request) -> str:
+            texts = texts_for(request)
             try:
                 who = await run_in_threadpool(door.require, request)
-                return _frame(who, list((await _models(lab, door, who)).values()))
+                models = list((await _models(lab, door, who)).values())
+                return view.frame(texts, who, models, await trying.system_prompts(models))
             except Refused:
-                return _message("You are not signed in any more, or this page is not for you: sign in.")
+                return view.message(texts, texts.raw("try_signed_out"))
             except EngineError as error:
-                return _message(error.one_line())
+                return view.message(texts, texts.raw("try_problem", why=error.one_line()))
             except RatchetError as error:
                 complain(error)
-                return _message("The server cannot read this lab's engines now. Tell whoever runs it.")
+                return view.message(texts, texts.raw("try_unreadable"))
 
         page.load(open_page, outputs=[frame], queue=False, show_progress="hidden", api_visibility="private")
     return page
@@ -69,16 +73,17 @@ def build(lab: Lab, door: Door) -> gr.Blocks:
 def routes(lab: Lab, door: Door, notebook: trying.Notebook, desk: feedback.Desk) -> fastapi.APIRouter:
     """POST /ask streams lines of JSON: {"text"} pieces, then the end. POST /say takes what /v1/feedback takes."""
     router, busy = fastapi.APIRouter(), Counter[str]()
+    router.include_router(_campaigns(lab, door))
 
     @router.post("/ask", response_model=None)
     async def ask(request: fastapi.Request) -> fastapi.Response:
-        who = await run_in_threadpool(door.require, request)
+        who, texts = await run_in_threadpool(door.require, request), texts_for(request)
         try:
             model, turns = await _asked(lab, door, who, await _read(request))
         except InputError as error:
-            return _problem(error.one_line(), 400)
+            return _problem(request, error.one_line(), 400)
         except EngineError as error:
-            return _problem(error.one_line(), 503)
+            return _problem(request, error.one_line(), 503)
 
         def still_here() -> bool:
             """A person who was erased meanwhile must leave nothing behind."""
@@ -88,7 +93,7 @@ def routes(lab: Lab, door: Door, notebook: trying.Notebook, desk: feedback.Desk)
 
         async def lines() -> AsyncIterator[str]:
             if busy[who] >= AT_ONCE:
-                yield json.dumps({"error": f"{AT_ONCE} answers are under way for you: wait for one"}) + "\n"
+                yield json.dumps({"error": texts.raw("try_busy", count=AT_ONCE)}) + "\n"
                 return
             busy[who] += 1
             try:
@@ -107,10 +112,32 @@ def routes(lab: Lab, door: Door, notebook: trying.Notebook, desk: feedback.Desk)
             body = await _read(request)
             entry, new = await desk.take({**body, "user": trying.user_of(who)}, trying.KEY)
         except InputError as error:
-            return _problem(error.one_line(), 400)
+            return _problem(request, error.one_line(), 400)
         except NotTaken as refused:
-            return _problem(str(refused), refused.status)
+            return _problem(request, str(refused), refused.status)
         return JSONResponse({"id": entry.feedback_id, "status": "stored" if new else "unchanged"})
+
+    return router
+
+
+def _campaigns(lab: Lab, door: Door) -> fastapi.APIRouter:
+    """GET /sent tells what was sent to a campaign, POST /campaign makes one of it."""
+    router = fastapi.APIRouter()
+
+    @router.get("/sent", response_model=None)
+    def sent(request: fastapi.Request) -> fastapi.Response:
+        door.require(request)
+        return JSONResponse({"text": view.sent(texts_for(request), tried.sent(lab))})
+
+    @router.post("/campaign", response_model=None)
+    async def campaign(request: fastapi.Request) -> fastapi.Response:
+        who = await run_in_threadpool(door.require, request)
+        try:
+            asked = _wanted(await _read(request))
+            record = await run_in_threadpool(tried.create, lab, asked, who)
+        except InputError as error:
+            return _problem(request, error.one_line(), 400)
+        return JSONResponse({"campaign": record.campaign, "text": view.made(texts_for(request), record)})
 
     return router
 
@@ -146,8 +173,17 @@ async def _read(request: fastapi.Request) -> dict[str, Any]:
     return body
 
 
-def _problem(text: str, status: int) -> JSONResponse:
-    return JSONResponse({"error": text}, status)
+def _wanted(body: dict[str, Any]) -> tried.Asked:
+    """What a campaign is to be. InputError for what is no text, or no purpose."""
+    values = {name: body.get(name) for name in ("campaign", "name", "purpose")}
+    if not all(isinstance(value, str) for value in values.values()) or values["purpose"] not in ("train", "judge"):
+        raise InputError("a campaign has a name, a registry name, and purpose train or judge")
+    purpose: Purpose = "train" if values["purpose"] == "train" else "judge"
+    return tried.Asked(str(values["campaign"]).strip(), str(values["name"]).strip(), purpose)
+
+
+def _problem(request: fastapi.Request, text: str, status: int) -> JSONResponse:
+    return JSONResponse({"error": texts_for(request).raw("try_problem", why=text)}, status)
 
 
 def _end(answer: trying.Answered) -> dict[str, Any]:
@@ -156,34 +192,3 @@ def _end(answer: trying.Answered) -> dict[str, Any]:
         return {"error": answer.error}
     cut = answer.finish_reason == "length"
     return {"html": as_html(answer.text), "id": answer.completion_id, "version": answer.version, "cut": cut}
-
-
-def _frame(who: str, models: list[trying.Model]) -> str:
-    options = "".join(
-        f'<optgroup label="{GROUPS[kind]}">{"".join(_option(model) for model in group)}</optgroup>'
-        for kind, group in groupby(models, key=lambda model: model.kind)
-    )
-    sides = "".join(
-        f'<section class="side" data-side="{side}" aria-label="{label}"><label>{label} '
-        f'<select class="model">{none}{options}</select></label><div class="log" aria-live="polite"></div></section>'
-        for side, label, none in (("a", "Model", ""), ("b", "Beside it", '<option value="">nothing</option>'))
-    )
-    return (
-        '<h1>Try it</h1><p class="soft">What you ask and get here is kept under your name like captured calls, without '
-        "e-mail addresses, phone and card numbers and keys. What you say of it can become training data.</p>"
-        f'<div id="sides" data-who="{plain(who)}">{sides}</div><form id="composer">'
-        '<details id="instruct"><summary>System prompt</summary>'
-        '<textarea id="system" rows="3" aria-label="System prompt"></textarea></details>'
-        '<label for="ask">Your message</label><textarea id="ask" rows="3"></textarea><div class="row">'
-        '<button type="submit" id="send" aria-keyshortcuts="Control+Enter">Send</button>'
-        '<button type="button" id="stop" hidden>Stop</button><button type="button" id="anew">New conversation</button>'
-        '<span id="status" role="status"></span></div></form>'
-    )
-
-
-def _option(model: trying.Model) -> str:
-    return f'<option value="{plain(model.name)}">{plain(model.name)}</option>'
-
-
-def _message(text: str) -> str:
-    return f'<h1>Try it</h1><p class="note error" role="alert">{plain(text)}</p><p>Then reload this page.</p>'

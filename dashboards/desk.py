@@ -63,10 +63,7 @@ class Desk:
 
     def guidelines(self, language: str) -> str | None:
         """How to judge, in Markdown: guidelines.LANGUAGE.md, else guidelines.md; None where there is none."""
-        for path in (self._place / f"guidelines.{language}.md", self._place / "guidelines.md"):
-            if path.exists():
-                return path.read_text(encoding="utf-8")
-        return None
+        return campaigns.guidelines(self._place, language)
 
     def screen(self, rater: str, note: Note | None = None) -> Screen:
         """The rater's next pair, shown from now on, or why there is none."""

@@ -79,7 +79,7 @@ def prompt(texts: Texts, turns: Sequence[dict[str, str]]) -> str:
 def _turn(texts: Texts, turn: dict[str, str], named: bool) -> str:
     role = turn["role"]
     known = role in ("system", "user", "assistant", "tool")
-    name = f"<h3>{texts(f'role_{role}') if known else plain(role)}</h3>" if named else ""
+    name = f"<h3>{texts.role(role)}</h3>" if named else ""
     content = turn["content"]
     text = _text(content) if role == "assistant" else f'<p class="text">{_unbroken_icons(content.strip())}</p>'
     return f'<div class="turn {role if known else ""}">{name}{text}</div>'

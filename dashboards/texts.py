@@ -31,6 +31,10 @@ class Texts:
         """A text as HTML that shows values as they are, whatever they contain. KeyError for one that there is not."""
         return plain(self.raw(key, **values))
 
+    def role(self, role: str) -> str:
+        """Whose turn it is, as HTML; one that is not known by its own name."""
+        return self(f"role_{role}") if f"role_{role}" in self._texts else plain(role)
+
     def raw(self, key: str, **values: object) -> str:
         """A text as it is, not for HTML."""
         return self._texts[key].format(**values) if values else self._texts[key]

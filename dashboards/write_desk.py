@@ -1,4 +1,4 @@
-"""What one writer sees next and what becomes of a text. Knows files and rules, nothing of web pages.
+"""What one writer sees next and what becomes of a text. Knows files and rules, nothing of web pages or languages.
 
 All state is on disk. The ticket that travels with a page names the pair, the step and how often the pair was written
 and read before, so a text counts for what was on screen and for nothing else: in any tab, after any restart, once.
@@ -24,9 +24,11 @@ Tone = Literal["calm", "saved", "error"]
 
 @dataclass(frozen=True)
 class Said:
-    """One line about what happened to the last press. `keep`: the page stays as it is, with what was typed."""
+    """One line about what happened to the last press: the text `said_KEY`, in the writer's language; none for ''.
 
-    text: str = ""
+    `keep`: the page stays as it is, with what was typed."""
+
+    key: str = ""
     tone: Tone = "calm"
     keep: bool = False
 
@@ -34,7 +36,7 @@ class Said:
 @dataclass(frozen=True)
 class Sheet:
     """All that a writer may see: nothing tells who made the draft or wrote the text. `ticket` is empty where nothing
-    is left for them; `over` says why. `saved` is the ticket whose text is on disk now."""
+    is left for them; the text `write_over_OVER` says why. `saved` is the ticket whose text is on disk now."""
 
     who: str
     ticket: str
@@ -74,10 +76,13 @@ class WriteDesk:
     def __init__(self, lab: Lab, campaign: str) -> None:
         self.record, pairs = campaigns.read(lab, campaign)
         place = campaigns.folder(lab, campaign)
-        guidelines = place / "guidelines.md"
-        self.guidelines = guidelines.read_text(encoding="utf-8") if guidelines.exists() else DEFAULT_GUIDELINES
+        self._place = place
         self._acts = campaigns.ActLog(place)
         self._writing = campaigns.Writing(self.record, pairs, self._acts)
+
+    def guidelines(self, language: str) -> str | None:
+        """How to write and to read, in Markdown, by whoever leads the campaign; None where they wrote nothing."""
+        return campaigns.guidelines(self._place, language)
 
     def sheet(self, who: str, said: Said | None = None, saved: str = "") -> Sheet:
         """What this person does next, theirs for an hour from now on; or why there is nothing."""
@@ -102,7 +107,7 @@ class WriteDesk:
     def send_back(self, who: str, ticket: str, text: str, reason: str) -> Sheet:
         """Have a text written again, for a reason; where `text` is another one the next writer starts from it."""
         if not (reason or "").strip():
-            return self._kept(who, ticket, "Say why you send it back: the next person reads it.")
+            return self._kept(who, ticket, WHY)
         return self._submit(who, ticket, "review", _lines(text), False, reason.strip())
 
     def skip(self, who: str, ticket: str, reason: str = "") -> Sheet:
@@ -119,7 +124,7 @@ class WriteDesk:
             self._writing.skip(act, held.version)
         except (LabError, OSError) as error:
             return self._not_written(who, ticket, error)
-        return self.sheet(who, Said("Left to others."))
+        return self.sheet(who, LEFT)
 
     def close(self) -> None:
         self._acts.close()
@@ -131,11 +136,11 @@ class WriteDesk:
     ) -> Sheet:  # fmt: skip
         held = _Ticket.read(ticket)
         if held is None or held.step != step or held.pair_id not in self._writing:
-            return self.sheet(who, Said("This page was out of date. Here is your next text."))
+            return self.sheet(who, OUT_OF_DATE)
         if not text.strip():
-            return self._kept(who, ticket, "An empty text cannot be saved. Write one, or skip it.")
+            return self._kept(who, ticket, EMPTY)
         if len(text) > MAX_TEXT or len(reason) > MAX_REASON:
-            return self._kept(who, ticket, f"Too long: {MAX_TEXT:,} characters, and {MAX_REASON:,} of a reason, fit.")
+            return self._kept(who, ticket, TOO_LONG)
         own = step == "write" or text.split() != self._text_of(held).split()
         act = Written(
             event_id=f"written/{held.pair_id}/{held.version}",
@@ -146,8 +151,8 @@ class WriteDesk:
             added = self._writing.submit(act, held.version)
         except (LabError, OSError) as error:
             return self._not_written(who, ticket, error)
-        except InputError as error:  # what a hand-made ticket asks for
-            return self._kept(who, ticket, error.one_line())
+        except InputError:  # what a hand-made ticket asks for
+            return self._kept(who, ticket, NOT_YOURS)
         return self.sheet(who, SAVED, ticket) if added else self._too_late(act, held)
 
     def _text_of(self, held: _Ticket) -> str:
@@ -165,29 +170,21 @@ class WriteDesk:
             return self.sheet(act.who, ALREADY_SAVED, str(held))
         return self._kept(act.who, str(held), OTHER_TAB if there else NOT_YOURS)
 
-    def _kept(self, who: str, ticket: str, why: str) -> Sheet:
-        return Sheet(who, ticket, self._writing.progress(who), Said(f"Not saved. {why}", "error", keep=True))
+    def _kept(self, who: str, ticket: str, why: Said) -> Sheet:
+        return Sheet(who, ticket, self._writing.progress(who), why)
 
     def _not_written(self, who: str, ticket: str, error: Exception) -> Sheet:
         print(f"a text of {who} was not saved: {error}", file=sys.stderr, flush=True)
-        return self._kept(who, ticket, "The server could not write it. Your text stays here: try again in a moment.")
+        return self._kept(who, ticket, NOT_WRITTEN)
 
 
 def _why(progress: campaigns.Progress) -> str:
     """Why there is nothing for this person."""
     if progress.stopped:
-        return "This campaign takes no texts from you at the moment. Whoever leads it can tell you more."
+        return "stopped"
     if progress.accepted == progress.total:
-        return f"All {progress.total} texts are written, read and accepted."
-    left = []
-    if progress.to_write:
-        left.append(f"{progress.to_write} to be written")
-    if progress.to_review:
-        left.append(f"{progress.to_review} to be read")
-    own = "others are at them, or they are yours to leave: nobody reads their own text"
-    if progress.skipped:
-        own += f", and you skipped or sent back {progress.skipped}"
-    return f"{' and '.join(left)}, but not by you now: {own}. Come back later."
+        return "done"
+    return "skipped" if progress.skipped else "left"
 
 
 def _lines(text: str) -> str:
@@ -199,24 +196,10 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
-SAVED = Said("Saved", "saved")
-ALREADY_SAVED = Said("Saved: this text was on disk already.", "saved")
-LATE = "Somebody else finished this one. What you typed stays here until you go on with Skip; copy what you need."
-OTHER_TAB = (
-    "You saved something else for this one, in another tab, and that stands. What is here stays until you go on with "
-    "Skip; copy what you need."
+SAVED, ALREADY_SAVED, LEFT, OUT_OF_DATE = (
+    Said("saved", "saved"), Said("already", "saved"), Said("left"), Said("out_of_date"),
+)  # fmt: skip
+EMPTY, TOO_LONG, WHY, LATE, OTHER_TAB, NOT_YOURS, NOT_WRITTEN = (
+    Said(key, "error", keep=True)
+    for key in ("empty", "too_long", "why", "late", "other_tab", "not_yours", "not_written")
 )
-NOT_YOURS = "This one is not for you any more. What is here stays until you go on with Skip; copy what you need."
-
-DEFAULT_GUIDELINES = """\
-**To write:** read the prompt and the draft. Change the text until you would send it to a user yourself, and save it.
-A draft that is good already is saved as it is.
-
-**To read:** somebody else wrote this text. Accept it, with small corrections of your own where it needs them, or send
-it back and say why: the next writer sees your reason, and starts from the text as you leave it.
-
-**Skip** what you cannot judge; others get it.
-
-What is shown as saved is on disk. What you typed and did not save stays in this browser, and is here again after a
-reload. Accepted texts become examples that the next round learns from.
-"""

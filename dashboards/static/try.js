@@ -1,13 +1,13 @@
 // A conversation lives in this tab: a reload keeps it (sessionStorage), closing the tab or another person ends it. It goes
 // along with each question; answers come as lines of JSON, and the HTML in them was made safe by the server.
 const PREFIX = "ratchet-try:", SIDES = ["a", "b"];
-const fresh = () => ({models: {}, system: "", draft: "", better: null, cards: {a: [], b: []}});
+const fresh = () => ({models: {}, system: "", offered: null, draft: "", better: null, cards: {a: [], b: []}});
 const byId = (name) => document.getElementById(name);
 const side = (name) => document.querySelector(`.side[data-side="${name}"]`);
 const logOf = (name) => side(name).querySelector(".log");
 const picker = (name) => side(name).querySelector("select");
 const at = (path) => location.pathname.replace(/\/?$/, "/") + path;
-let state = fresh(), running = null, opened = null;
+let state = fresh(), running = null, opened = null, texts = {};
 
 function element(tag, about = {}, ...children) {
   const made = Object.assign(document.createElement(tag), about);
@@ -38,23 +38,37 @@ function reopen() {
   }
   byId("ask").value = state.draft;
   byId("system").value = state.system;
+  if (state.offered === null && !state.cards.a.length) offerSystem();
   byId("instruct").open = Boolean(state.system);
   offerChoice();
+}
+
+// What the contract of the version on the first side says stands there to begin with; a person's own words stay.
+function offerSystem() {
+  const box = byId("system");
+  if (box.value.trim() && box.value !== state.offered) return;
+  state.offered = picker("a").selectedOptions[0]?.dataset.system ?? "";
+  box.value = state.offered;
+  state.system = box.value.trim();
+  if (state.system) byId("instruct").open = true;
 }
 
 new MutationObserver(() => {
   const found = byId("sides");
   if (!found || found === opened) return;
   opened = found;
+  texts = JSON.parse(found.dataset.texts);
+  document.documentElement.lang = found.lang;
+  document.title = document.querySelector("#frame h1").textContent;
   reopen();
 }).observe(document.documentElement, {childList: true, subtree: true});
 
 // --- asking
 
 document.addEventListener("submit", (event) => {
-  if (event.target.id !== "composer") return;
+  if (!["composer", "make"].includes(event.target.id)) return;
   event.preventDefault();
-  send();
+  event.target.id === "make" ? make() : send();
 });
 document.addEventListener("keydown", (event) => {
   if (event.target.id !== "ask" || event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
@@ -69,12 +83,13 @@ document.addEventListener("input", (event) => {
   if (event.target.id === "ask") { state.draft = event.target.value; keep(); }
 });
 document.addEventListener("change", (event) => {
-  if (event.target.matches(".model, #system")) anew(state.cards.a.length ? "A new conversation: models and system prompt are those of a whole one." : "");
+  if (event.target.matches('.side[data-side="a"] .model')) offerSystem();
+  if (event.target.matches(".model, #system")) anew(state.cards.a.length ? texts.new_models : "");
 });
 
 function anew(why) {
   running?.abort();
-  state = {...fresh(), models: {a: picker("a").value, b: picker("b").value}, system: byId("system").value.trim(), draft: byId("ask").value};
+  state = {...fresh(), offered: state.offered, models: {a: picker("a").value, b: picker("b").value}, system: byId("system").value.trim(), draft: byId("ask").value};
   for (const name of SIDES) logOf(name).replaceChildren();
   keep();
   say(why, "calm");
@@ -91,7 +106,7 @@ async function send() {
   running = new AbortController();
   busy(true);
   byId("ask").value = "";
-  say("Answering…", "calm");
+  say(texts.answering, "calm");
   const ended = await Promise.all(SIDES.filter((name) => state.models[name]).map((name) => ask(name, text, running.signal)));
   if (!ended.some(Boolean) && !byId("ask").value) byId("ask").value = text;  // nothing came of it: not typed again
   running = null;
@@ -127,10 +142,10 @@ async function ask(name, text, signal) {
         if (line.text !== undefined) { whole += line.text; shown.textContent = whole; } else end = line;
       }
     }
-    if (!end || end.error) throw new Error(end?.error ?? "The answer broke off.");
+    if (!end || end.error) throw new Error(end?.error ?? texts.broke_off);
   } catch (error) {
-    const why = error.name === "AbortError" ? "Stopped." : error instanceof TypeError ? "The server does not answer." : error.message;
-    article.append(element("p", {className: "note error", role: "alert", textContent: `${why.replace(/\.?$/, ".")} Not kept.`}));
+    const why = error.name === "AbortError" ? texts.stopped : error instanceof TypeError ? texts.silent : error.message;
+    article.append(element("p", {className: "note error", role: "alert", textContent: `${why.replace(/\.?$/, ".")} ${texts.not_kept}`}));
     for (const one of [mine, article]) one.classList.add("failed");  // until the next question
     return false;
   }
@@ -149,8 +164,8 @@ async function post(path, body, signal) {
 }
 
 async function problemOf(answer) {
-  if (answer.status === 401 || answer.status === 403) return "You are not signed in any more, or this is not for you: sign in, in another tab.";
-  try { return (await answer.json()).error; } catch { return "The server refused."; }
+  if (answer.status === 401 || answer.status === 403) return texts.elsewhere;
+  try { return (await answer.json()).error; } catch { return texts.refused; }
 }
 
 // --- an answer, and what is said of it
@@ -165,10 +180,10 @@ function show(name, card) {
 }
 
 function footOf(card, said) {
-  const about = element("span", {className: "soft", textContent: card.version + (card.cut ? ", cut at its longest" : "")});
-  if (!card.id) return [about, element("span", {className: "soft", textContent: "Not kept: nothing can be said of it."})];
-  const reason = element("input", {className: "reason", placeholder: "Why?", ariaLabel: "Why", maxLength: 2000, value: card.reason ?? "", hidden: !card.thumb});
-  const thumbs = [["up", "Good"], ["down", "Bad"]].map(([value, text]) => {
+  const about = element("span", {className: "soft", textContent: card.version + (card.cut ? ", " + texts.cut : "")});
+  if (!card.id) return [about, element("span", {className: "soft", textContent: texts.unsayable})];
+  const reason = element("input", {className: "reason", placeholder: texts.why_hint, ariaLabel: texts.why, maxLength: 2000, value: card.reason ?? "", hidden: !card.thumb});
+  const thumbs = [["up", texts.good], ["down", texts.bad]].map(([value, text]) => {
     const button = element("button", {type: "button", className: `thumb ${value}`, textContent: text, ariaPressed: String(card.thumb === value)});
     button.onclick = async () => {
       if (!await tell(said, {completion_id: card.id, thumb: value, reason: reason.value})) return;
@@ -181,20 +196,21 @@ function footOf(card, said) {
   reason.onchange = async () => {
     if (await tell(said, {completion_id: card.id, thumb: card.thumb, reason: reason.value})) remember(card, {reason: reason.value});
   };
-  const wanted = element("button", {type: "button", textContent: "To a campaign", ariaPressed: String(Boolean(card.sent))});
+  const wanted = element("button", {type: "button", className: "mark", textContent: texts.mark, ariaPressed: String(Boolean(card.sent))});
   wanted.onclick = async () => {
     if (!await tell(said, {completion_id: card.id, campaign: true})) return;
     remember(card, {sent: true});
     wanted.ariaPressed = "true";
+    if (byId("sent").open) countSent();
   };
   return [about, ...thumbs, editOf(card, said), wanted, reason];
 }
 
 function editOf(card, said) {
-  const edit = element("button", {type: "button", className: "edit", textContent: "Edit", ariaPressed: String(Boolean(card.edited))});
+  const edit = element("button", {type: "button", className: "edit", textContent: texts.edit, ariaPressed: String(Boolean(card.edited))});
   edit.onclick = () => {
-    const box = element("textarea", {value: card.edited ?? card.whole, rows: 6, ariaLabel: "What it should have said"});
-    const save = element("button", {type: "button", textContent: "Save edit"}), cancel = element("button", {type: "button", textContent: "Cancel"});
+    const box = element("textarea", {value: card.edited ?? card.whole, rows: 6, ariaLabel: texts.edited});
+    const save = element("button", {type: "button", textContent: texts.save_edit}), cancel = element("button", {type: "button", textContent: texts.cancel});
     const form = element("div", {className: "editing"}, box, element("div", {className: "row"}, save, cancel));
     const close = () => { form.remove(); edit.hidden = false; edit.focus(); };
     cancel.onclick = close;
@@ -221,7 +237,7 @@ function offerChoice() {
   const [a, b] = SIDES.map((name) => state.cards[name][0]);
   if (!a?.id || !b?.id || a.asked !== b.asked || a.whole === b.whole || document.querySelector(".better")) return;
   const buttons = [[a, b, "a"], [b, a, "b"]].map(([one, other, name]) => {
-    const button = element("button", {type: "button", className: "better", textContent: "This one is better", ariaPressed: String(state.better === one.id)});
+    const button = element("button", {type: "button", className: "better", textContent: texts.better, ariaPressed: String(state.better === one.id)});
     const article = logOf(name).querySelector(".answer[data-id]"), said = article.querySelector(".said");
     button.onclick = async () => {
       if (!await tell(said, {chosen: one.id, rejected: other.id})) return;
@@ -236,13 +252,47 @@ function offerChoice() {
 
 async function tell(said, body) {
   said.className = "said";
-  said.textContent = "Saving…";
-  let problem = "the server does not answer.";
+  said.textContent = texts.saving;
+  let problem = texts.silent;
   try {
     const answer = await post("say", body, AbortSignal.timeout(LOST_MS));
     problem = answer.ok ? "" : await problemOf(answer);
   } catch { /* no network, or no server: as said */ }
-  said.textContent = problem ? `Not saved: ${problem}` : "Saved";
+  said.textContent = problem ? texts.not_saved.replace("{why}", () => problem) : texts.saved;
   said.classList.toggle("wrong", Boolean(problem));
   return !problem;
+}
+
+// --- a campaign of what was sent to one
+
+document.addEventListener("toggle", (event) => {
+  if (event.target.id === "sent" && event.target.open) countSent();
+}, true);
+
+async function countSent() {
+  let text = texts.silent;
+  try {
+    const answer = await fetch(at("sent"), {signal: AbortSignal.timeout(LOST_MS)});
+    text = answer.ok ? (await answer.json()).text : await problemOf(answer);
+  } catch { /* no network, or no server: as said */ }
+  byId("sent-counts").textContent = text;
+}
+
+async function make() {
+  const said = byId("made"), about = Object.fromEntries(["campaign", "name", "purpose"].map((name) => [name, byId(`make-${name}`).value]));
+  said.className = "said";
+  said.textContent = texts.saving;
+  let problem = texts.silent;
+  try {
+    const answer = await post("campaign", about, AbortSignal.timeout(60000));
+    problem = answer.ok ? "" : await problemOf(answer);
+    if (answer.ok) {
+      const found = await answer.json();
+      const link = element("a", {href: `/board/?campaign=${encodeURIComponent(found.campaign)}`, textContent: texts.campaign_open});
+      said.replaceChildren(found.text + " ", link);
+    }
+  } catch { /* as said */ }
+  if (problem) said.textContent = texts.not_saved.replace("{why}", () => problem);
+  said.classList.toggle("wrong", Boolean(problem));
+  countSent();
 }

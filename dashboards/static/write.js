@@ -3,6 +3,7 @@ const KEEP_MS = 30 * 24 * 3600 * 1000, PREFIX = "ratchet-write:";
 
 const byId = (name) => document.getElementById(name);
 const box = (name) => byId(name)?.querySelector("textarea");
+const texts = () => document.querySelector("#note [data-at]")?.dataset ?? {};
 let shown = {at: ""}, restoring = 0;
 
 document.addEventListener("keydown", (event) => {
@@ -56,7 +57,7 @@ function restore() {
     put("reason", kept.reason);
     clearInterval(restoring);
     restoring = 0;
-    say("This is what you typed here before and did not save.", "calm");
+    say(texts().restored, "calm");
   }, 25);
 }
 
@@ -65,9 +66,8 @@ function restore() {
 document.addEventListener("click", (event) => {
   if (!event.target.closest("#choices button")) return;
   awaitAnswer(
-    () => say("Saving…", "calm"),
-    () => say("Not saved: the server does not answer. What you typed stays here, also after a reload; " +
-      "try again in a moment.", "error"),
+    () => say(texts().saving, "calm"),
+    () => say(texts().lost, "error"),
   );
 }, true);
 
@@ -77,6 +77,8 @@ new MutationObserver(() => {
   (byId("do-save") ?? byId("do-accept"))?.setAttribute("aria-keyshortcuts", "Control+Enter");
   const found = note.querySelector("[data-at]")?.dataset;
   if (!found || found.at === shown.at) return;
+  document.documentElement.lang = note.querySelector("[data-at]").lang;
+  document.title = found.title;
   stopWaiting();
   say("", "");
   if (found.ticket === undefined) { shown.at = found.at; return; }  // the page stays as it is, under a new note

@@ -6,19 +6,19 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from harness import campaign as campaigns
 from harness import captured
 from harness.core.paths import Lab
 from harness.people import People
 from harness.pipeline import trying
 from tests.browser import app
-from tests.browser.app import SENTENCE
+from tests.browser.app import SENTENCE, picture
 from tests.browser.test_rate import AUDIT
-from tests.unit.dashboards.test_try import ATTACK, FakeEngine
+from tests.unit.dashboards.test_try import ATTACK, HELLO, KIND, FakeEngine
 
 ANSWERS = {
     "aac@v1": {"Say hello": ATTACK},
@@ -55,12 +55,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     engine.kill()
 
 
-def picture(page: Page, name: str) -> None:
-    """Where somebody wants to look at the screens."""
-    if folder := os.environ.get("RATCHET_PICTURES"):
-        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
-
-
 def fair(page: Page) -> None:
     """Names of controls, headings, contrast, and nothing that scrolls sideways."""
     found = json.loads(page.evaluate(AUDIT, ""))
@@ -86,7 +80,10 @@ def test_two_side_by_side_are_asked_judged_edited_and_still_there_after_a_reload
     a, b = (page.locator(f".side[data-side={side}]") for side in "ab")
     fair(page)
     picture(page, "try-empty")
+    a.get_by_label("Model").select_option("aac@v2")
+    expect(page.locator("#system")).to_have_value(KIND)  # the version's contract says so; v1 has none
     a.get_by_label("Model").select_option("aac@prod")
+    expect(page.locator("#system")).to_have_value("")
     b.get_by_label("Beside it").select_option("aac@v2")
     ask(page, "Say hello")
     expect(a.locator(".answer strong")).to_have_text("Bold")
@@ -104,6 +101,17 @@ def test_two_side_by_side_are_asked_judged_edited_and_still_there_after_a_reload
     expect(b.get_by_role("button", name="This one is better")).to_have_attribute("aria-pressed", "true")
     b.get_by_role("button", name="To a campaign").click()
     expect(b.get_by_role("button", name="To a campaign")).to_have_attribute("aria-pressed", "true")
+    asked_first = next(iter(captured.load(served.lab.requests).exchanges.values())).call
+    purpose = campaigns.purpose_of(captured.cluster_of("", asked_first))
+    page.get_by_text("A campaign of what was sent to one").click()
+    expect(page.locator("#sent-counts")).to_contain_text("1 pairs from 1 answers")
+    page.get_by_label("Name of the campaign").fill("hello")
+    page.get_by_label("What its votes are for").select_option(purpose)
+    fair(page)
+    picture(page, "try-campaign")
+    page.get_by_role("button", name="Make the campaign").click()
+    expect(page.locator("#made")).to_contain_text("Campaign hello: 1 pairs to rate.")
+    assert campaigns.read(served.lab, "hello")[1][0].prompt == HELLO
     ask(page, "And then?")
     expect(a.locator(".answer")).to_have_count(2)
     page.get_by_label("Your message").fill("not sent yet")

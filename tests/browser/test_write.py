@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -14,7 +12,7 @@ from harness import campaign as campaigns
 from harness.core.paths import Lab
 from harness.people import People
 from tests.browser import app
-from tests.browser.app import SENTENCE, WAIT_MS
+from tests.browser.app import SENTENCE, WAIT_MS, picture
 from tests.unit.dashboards.test_write import ATTACK, make_drafts
 
 
@@ -59,15 +57,10 @@ def note(page: Page) -> str:
     return page.locator("#note").inner_text()
 
 
-def picture(page: Page, name: str) -> None:
-    """Where somebody wants to look at the screens."""
-    if folder := os.environ.get("RATCHET_PICTURES"):
-        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
-
-
 def test_two_people_write_and_read_by_keyboard_and_nothing_typed_is_lost(
     browser: Browser, context: BrowserContext, served: Served
 ) -> None:
+    expect.set_options(timeout=WAIT_MS)
     ann = served.enter(context, "ann")
     expect(ann.locator("#text textarea")).to_be_focused()
     assert ann.locator("#desk script").count() == 0
@@ -101,17 +94,22 @@ def test_two_people_write_and_read_by_keyboard_and_nothing_typed_is_lost(
     ann.locator("#do-skip").click()
     expect(ann.locator("#note")).to_contain_text("Left to others")
 
-    phone = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, color_scheme="dark")
+    phone = browser.new_context(
+        viewport={"width": 390, "height": 844}, has_touch=True, color_scheme="dark", locale="de-DE"
+    )
     bo = served.enter(phone, "bo")
     assert box(bo) == typed
     expect(bo.locator("#draft ins").first).to_be_visible()
     assert bo.evaluate("document.documentElement.scrollWidth") == 390
     picture(bo, "read-phone-dark")
-    bo.get_by_role("button", name="Send back").tap()
-    expect(bo.locator(".note.error").first).to_contain_text("Say why")
-    bo.get_by_label("Why you send it back").fill("too short")
-    bo.get_by_role("button", name="Send back").tap()
-    expect(bo.locator(".note.saved")).to_have_text("Saved")
+    bo.get_by_role("button", name="Zurückgeben").tap()
+    expect(bo.locator(".note.error").first).to_contain_text("Sagen Sie, warum")
+    bo.get_by_label("Warum Sie ihn zurückgeben").fill("too short")
+    bo.get_by_role("button", name="Wie man schreibt und liest").tap()
+    expect(bo.locator("#guidelines")).to_contain_text("Lesen Sie die Eingabe und den Entwurf")
+    assert bo.evaluate("[document.documentElement.lang, document.title]") == ["de", "Antworten schreiben"]
+    bo.get_by_role("button", name="Zurückgeben").tap()
+    expect(bo.locator(".note.saved")).to_have_text("Gespeichert")
     phone.close()
 
     ann.reload()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,13 @@ from dashboards import chat
 from dashboards.gate import cookie_name
 from dashboards.pages import PAGES
 from dashboards.portal import Portal
+from harness import campaign as campaigns
 from harness import captured
 from harness.captured import Which
 from harness.core.errors import EngineError, InputError
 from harness.core.journal import segments
 from harness.core.paths import Lab, write_json
+from harness.core.records import PromptContract
 from harness.core.traffic import CALLS, CapturedCall, read
 from harness.data import raw_rows
 from harness.people import People
@@ -38,6 +42,7 @@ from tests.unit.serve.versions import BASE, add
 
 ATTACK = "**Bold** <script>document.title = 'ran'</script><img src=x onerror=\"document.title = 'ran'\"> `${1}` {{2}}"
 HELLO = [{"role": "user", "content": "Say hello"}]
+KIND = 'Be kind, and say "please" {{x}}.'
 
 
 class FakeEngine:
@@ -48,7 +53,8 @@ class FakeEngine:
         folder, port = lab.engines / name, free_port()
         folder.mkdir(parents=True)
         if not lab.registry.exists():
-            add(lab, "aac", 1, folder), add(lab, "aac", 2, folder)
+            contract = PromptContract(system_prompts={"mini": KIND})
+            add(lab, "aac", 1, folder), add(lab, "aac", 2, folder, contract=contract)
             registry.move(lab, "aac", "prod", 1, who="me", why="first")
         values = {"base": "tiny", "base_sha256": BASE, "registry": str(lab.registry), "adapters": {"r-9": "/x"}}
         write_json(folder / "script.json", values | script)
@@ -78,7 +84,7 @@ class FakeEngine:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab = Lab(tmp_path_factory.mktemp("trying"))
-    answers = {"aac@v1": {"Say hello": ATTACK}, "*": {"Say much": "word " * 600}}
+    answers = {"aac@v1": {"Say hello": ATTACK}, "*": {"Say much": "word " * 600, "Say hello": "Hello to you."}}
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RATCHET_ENGINES", raising=False)
         engine = FakeEngine(lab, answers=answers)
@@ -142,7 +148,7 @@ def kept(lab: Lab, user: str = "portal:eve") -> list[CapturedCall]:
 def test_the_page_lists_what_a_person_may_use(served: TestClient, people: People, eve: Guest) -> None:
     shown = eve.opened()
     names = ["aac", "aac&#64;prod", "aac&#64;v1", "aac&#64;v2", "tiny"]
-    places = [shown.index(f'<option value="{name}">') for name in names]
+    places = [shown.index(f'<option value="{name}"') for name in names]
     assert places == sorted(places), "aliases, versions, bases"
     assert "r-9" not in shown, "a candidate is for engineers"
     assert 'value="r-9"' in Guest(served, people, "max").opened()
@@ -281,7 +287,8 @@ def test_thumbs_edits_and_choices_are_rows_by_message_id(lab: Lab, served: TestC
     out = lab.root / "pool.jsonl"
     assert capture.export(lab, "pool", out, Which(key=trying.KEY, sent=True), "owner").rows == 1
     ((_, sent),) = raw_rows(out)
-    assert (sent["id"], sent["prompt"], sent["cluster"]) == (other["id"], row["prompt"], "portal:ann")
+    assert (sent["id"], sent["prompt"]) == (other["id"], row["prompt"])
+    assert sent["cluster"].startswith("talk-"), "the conversation, not the person"
     with pytest.raises(InputError, match="nothing captured"):
         capture.export(lab, "pool", lab.root / "none.jsonl", Which(key="k-1"), "owner")
 
@@ -301,6 +308,46 @@ def test_what_cannot_be_said_is_one_line(eve: Guest, body: Any, problem: str) ->
     answer = eve.post("say", body)
     assert answer.status_code == 400
     assert problem in answer.json()["error"]
+
+
+# --- a campaign of what was sent -----------------------------------------------------------------------------------
+
+
+def test_what_was_sent_becomes_a_campaign_in_the_language_of_whoever_asks(
+    lab: Lab, served: TestClient, people: People
+) -> None:
+    ann, german = Guest(served, people, "ann"), {"accept-language": "de"}
+    one, _ = ann.asks("aac@v1", "Say hello"), ann.asks("aac@v2", "Say hello")
+    assert ann.post("say", {"completion_id": one["id"], "campaign": True}).status_code == 200
+    told = served.get("/try/sent", headers=german).json()["text"]
+    assert told.startswith("2 Paare aus 2 Antworten")
+    purpose = campaigns.purpose_of(captured.cluster_of("", kept(lab, "portal:ann")[-1]))
+    body = {"campaign": " hello ", "name": "aac", "purpose": purpose}
+    made = ann.post("campaign", body).json()
+    assert made.get("campaign") == "hello", made
+    assert "pairs to rate" in made["text"]
+    record, pairs = campaigns.read(lab, "hello")
+    assert (record.purpose, len(pairs)) == (purpose, record.pairs)
+    assert {answer.text for pair in pairs for answer in (pair.a, pair.b)} >= {ATTACK}
+    assert "exists already" in ann.post("campaign", body).json()["error"]
+    assert served.post("/try/campaign", json=body, headers=german).json()["error"].startswith("Das geht gerade nicht")
+
+
+@pytest.mark.parametrize(
+    "changed", [{"purpose": "sell"}, {"purpose": None}, {"campaign": ["x"]}, {"campaign": "../x"}, {"name": "A B"}]
+)
+def test_what_is_no_campaign_is_one_line(lab: Lab, eve: Guest, changed: dict[str, Any]) -> None:
+    answer = eve.post("campaign", {"campaign": "x", "name": "aac", "purpose": "train"} | changed)
+    assert answer.status_code == 400
+    assert "\n" not in answer.json()["error"]
+    assert not (lab.campaigns / "x").exists()
+
+
+def test_a_versions_contract_says_how_to_begin(eve: Guest) -> None:
+    """v2 has a contract; the alias prod, and with it the bare name, is v1, which has none."""
+    shown = eve.opened()
+    options = re.findall(r'<option value="([^"]*)" data-system="([^"]*)">', shown)
+    assert [(unescape(name), unescape(text)) for name, text in options] == [("aac@v2", KIND)] * 2
 
 
 # --- what a person typed is theirs ---------------------------------------------------------------------------------

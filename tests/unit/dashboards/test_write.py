@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from dashboards import write
 from dashboards.gate import cookie_name
 from dashboards.portal import Portal
+from dashboards.texts import Texts
 from dashboards.write_desk import WriteDesk
 from harness import campaign as campaigns
 from harness.campaign.pairs import drafts
@@ -234,12 +235,12 @@ def test_script_in_a_draft_a_prompt_or_a_text_is_only_text(tmp_path: Path) -> No
     make_drafts(lab, 1, "letters", ATTACK)
     desk = WriteDesk(lab, "letters")
     sheet = desk.sheet("ann")
-    shown = "".join(str(one) for one in write._render(sheet)[:5])
+    shown = "".join(str(one) for one in write._render(Texts("en"), sheet)[:5])
     assert "<script>" not in shown
     assert "{{" not in shown
     assert "<strong>bold</strong>" in shown
     desk.write("ann", sheet.ticket, f"{ATTACK} and more")
-    shown = "".join(str(one) for one in write._render(desk.sheet("bo"))[:5])
+    shown = "".join(str(one) for one in write._render(Texts("en"), desk.sheet("bo"))[:5])
     assert "<script>" not in shown
     assert "${" not in shown
     assert "<ins>" in shown
