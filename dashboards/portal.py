@@ -78,6 +78,7 @@ class Portal:
         """Everything, behind the gate. `ahead`: with the pages built that can be before anybody comes."""
         halls = [Hall(self, page) for page in self.pages]
         if ahead:
+            web.settle_matplotlib()
             for hall in halls:
                 hall.build_ahead()
 

@@ -114,6 +114,14 @@ def mount(
     return mount_at(app, blocks, "/", who, look)
 
 
+def settle_matplotlib() -> None:
+    """Gradio asks matplotlib for its backend around every handler. Said before, nobody who comes first waits for the
+    import, nor for the search for a screen that ends in pyplot."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+
+
 def mount_at(
     app: fastapi.FastAPI,
     blocks: gr.Blocks,

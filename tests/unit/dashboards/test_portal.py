@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -330,6 +332,35 @@ def test_campaigns_share_one_page_and_each_shows_its_own_pairs(
         assert client.get("/rate/nowhere/", headers=HTML).status_code == 404
     assert built == ["page"]
     alone.close()
+
+
+FIRST_VISIT = """
+import sys
+from pathlib import Path
+from fastapi.testclient import TestClient
+from dashboards.gate import cookie_name
+from dashboards.portal import Portal
+from harness.core.paths import Lab
+lab = Lab(Path(sys.argv[1]))
+portal = Portal(lab)
+with TestClient(portal.app(ahead=True), base_url="http://127.0.0.1:7862") as client:
+    client.cookies.set(cookie_name(lab), sys.argv[2])
+    before = set(sys.modules)
+    assert client.get("/rate/style/", headers={"accept": "text/html"}).status_code == 200
+    shown = client.post("/rate/style/gradio_api/run/predict", json={"data": [], "fn_index": 0})
+    assert "style/pair-" in shown.text
+    packages = {name.partition(".")[0] for name in before}
+    print(sorted({name.partition(".")[0] for name in set(sys.modules) - before} - packages))
+portal.close()
+"""
+
+
+def test_the_first_person_to_come_waits_for_no_package_to_be_imported(lab: Lab, portal: Portal) -> None:
+    """In a process of its own, as modules that other tests imported would hide it."""
+    token = portal.people._new_session("rater")
+    command = [sys.executable, "-c", FIRST_VISIT, str(lab.root), token]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert said.strip() == "[]"
 
 
 def test_a_closed_campaign_is_no_longer_offered(portal: Portal, client: TestClient, lab: Lab) -> None:
