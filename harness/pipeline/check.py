@@ -11,10 +11,11 @@ from pathlib import Path
 import psutil
 
 from harness.base import chat_template, special_tokens
+from harness.core import machine
 from harness.core.errors import AdapterRefused, InputError
 from harness.core.paths import Lab
 from harness.data import load_rows
-from harness.estimate import inference_bytes, training_memory
+from harness.estimate import Setting, inference_bytes, training_dtype, training_memory
 from harness.evaluate.scorers import self_check
 from harness.pipeline import contamination, judging
 from harness.pipeline.context import Context, resolve
@@ -23,9 +24,11 @@ from harness.pipeline.gate_check import gate_findings
 from harness.pipeline.subjects import key_headers
 from harness.spec import Train
 from harness.train.arguments import check_job
+from harness.train.methods import METHODS
 from serve.adapters import check_adapter
 
 GIB = 2**30
+CUDA_BYTES = 0.6 * GIB  # what CUDA and its libraries take on the GPU besides torch's own
 # transformers' own tag around trained text; to show a row, the text inside is what counts
 GENERATION_TAG = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
 
@@ -118,29 +121,45 @@ def _endpoints(context: Context) -> list[Finding]:
 
 
 def _memory(context: Context) -> list[Finding]:
-    """The estimate of the largest run beside what this machine has (GPU memory is checked when the worker starts)."""
-    base, available = context.base, psutil.virtual_memory().total
+    """The estimate of the largest run, on rows that fill max_length, beside what training has here: the GPU's memory
+    where there is a GPU, else this machine's."""
+    base, gpu, main = context.base, machine.gpu_bytes(), psutil.virtual_memory().total
     try:
-        needs = [_run_bytes(context, point.train) for point in context.points]
+        settings = [_setting(context, point.train, gpu is not None) for point in context.points]
+        runs = [training_memory(base.parameters, base.config, setting) for setting in settings]
         serving = inference_bytes(base.parameters, base.dtype)
     except KeyError:
         return [Finding("warning", "memory", f"no estimate: not Llama-shaped, or of unknown dtype ({base.dtype})")]
-    largest = max([serving, *needs])
-    text = (
-        f"training up to {_size(max(needs, default=0))}, serving {_size(serving)}; this machine has {_size(available)}"
-    )
-    if largest > available:
-        return [Finding("warning", "memory", text, "use a GPU, a smaller batch or quantization: nf4")]
-    return [Finding("ok", "memory", text)]
+    training = max((run.total for run in runs), default=0.0)
+    told = f"training up to {_size(training)}, serving {_size(serving)}"
+    if gpu is None:
+        largest = max(training, serving)
+        return [_fits(largest, main, f"{told}; this machine has", "use a GPU, a smaller batch or quantization: nf4")]
+    largest = max(training + CUDA_BYTES, serving)
+    found = [_fits(largest, gpu, f"{told}; the GPU has", "use a smaller batch, quantization: nf4 or a larger GPU")]
+    reference = max((run.reference for run in runs), default=0.0)
+    if reference > main:
+        told = f"an adapter's reference needs the base in fp32, {_size(reference)}; this machine has"
+        found.append(_fits(reference, main, told, "train where there is more main memory"))
+    return found
 
 
-def _run_bytes(context: Context, train: Train) -> float:
-    base = context.base
-    batch, length = train.per_device_train_batch_size, min(train.max_length, base.max_model_len)
-    memory = training_memory(
-        base.parameters, base.dtype, train.quantization, base.config, train.adapter.r, batch, length
+def _fits(needed: float, there: int, told: str, fix: str) -> Finding:
+    text = f"{told} {_size(there)}"
+    return Finding("ok", "memory", text) if needed <= there else Finding("warning", "memory", text, fix)
+
+
+def _setting(context: Context, train: Train, gpu: bool) -> Setting:
+    """A run as it will be on this machine: what it trains in, and whether activations are computed again."""
+    return Setting(
+        dtype=training_dtype(context.base.dtype, gpu, machine.cpu_computes_bf16()),
+        quantization=train.quantization,
+        rank=train.adapter.r,
+        rows=train.per_device_train_batch_size * METHODS[train.method.type].sequences,
+        length=min(train.max_length, context.base.max_model_len),
+        gpu=gpu,
+        checkpointing=bool(train.trainer_extra.get("gradient_checkpointing", gpu)),  # harness.train.settings' default
     )
-    return memory.total
 
 
 def _size(count: float) -> str:

@@ -65,7 +65,8 @@ def use_all_cores() -> None:
 
 def load_base(ref: BaseRef, quantization: str) -> Base:
     """Load a base for training. InputError when it cannot be loaded or quantised."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # with an index: accelerate compares it with the trainer's device, and "cuda" alone is not "cuda:0"
+    device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     try:
         config = AutoConfig.from_pretrained(ref.path)
         dtype = _training_dtype(config.dtype or torch.float32, device)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.core.errors import InputError, RatchetError
+from harness.core.machine import first_gpu
 from harness.core.paths import Lab, check_name, read_json
 from harness.core.process import die_with_parent
 from harness.core.records import RunJob
@@ -130,7 +131,10 @@ def _prepare_libraries() -> None:
 
     PASSIVE: torch's threads sleep at barriers instead of spinning. Measured on a busy machine (2 cores, load 6): two to
     three times the tokens per CPU second.
+
+    One GPU: transformers splits every batch over all that it sees, and a run would depend on how many a machine has.
     """
+    os.environ["CUDA_VISIBLE_DEVICES"] = first_gpu(os.environ)
     for name in ("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
         os.environ[name] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

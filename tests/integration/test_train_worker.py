@@ -326,6 +326,59 @@ def test_a_bf16_base_trains_in_fp32_on_a_cpu_that_has_no_bf16(monkeypatch: pytes
     assert torch.equal(stored[torch.bfloat16].float(), stored[torch.float32]), "the same weights"
 
 
+def test_memory_is_foretold_for_the_dtype_that_a_base_trains_in() -> None:
+    """check decides it without torch; the worker with."""
+    import torch
+
+    from harness.core.machine import cpu_computes_bf16
+    from harness.estimate import training_dtype
+    from harness.train.model import _training_dtype, computes_bf16
+
+    cpu = torch.device("cpu")
+    assert cpu_computes_bf16() == computes_bf16(cpu)
+    for device in (cpu, torch.device("cuda", 0)):
+        for stored in (torch.float32, torch.bfloat16, torch.float16):
+            foretold = training_dtype(str(stored).removeprefix("torch."), device.type == "cuda", cpu_computes_bf16())
+            assert f"torch.{foretold}" == str(_training_dtype(stored, device))
+
+
+@pytest.mark.parametrize("capability", ["avx512_bw", "avx2"])
+def test_memory_of_a_layer_is_what_torch_keeps(
+    capability: str, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tensors that the forward pass saves for the backward pass, weights aside, in bf16 and in fp32.
+
+    Beside its layers a model keeps the last norm's input, 4 bytes a value, which is no more than rounding here.
+    """
+    import torch
+    from peft import get_peft_model
+
+    from harness.estimate import Setting, layer_bytes
+    from harness.train.model import load_base, lora_config
+
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {capability: True})
+    tiny = ROOT / "experiments" / "bases" / "tiny"
+    base = load_base(BaseRef(source="tiny", path=str(tiny), sha256="1" * 64), "none")
+    model = get_peft_model(base.skeleton(), lora_config(inputs.job("run-1"))).train()
+    weights = {value.untyped_storage().data_ptr() for value in (*model.parameters(), *model.buffers())}
+    kept: dict[int, torch.Tensor] = {}  # the tensors too: freed memory would be given out again
+
+    def keep(value: torch.Tensor) -> torch.Tensor:
+        if value.untyped_storage().data_ptr() not in weights:
+            kept[value.untyped_storage().data_ptr()] = value
+        return value
+
+    ids, there = torch.randint(0, 2048, (2, 128)), torch.ones(2, 128, dtype=torch.long)
+    there[0, -8:] = 0  # rows are padded as a rule: then keys and values are repeated for the heads that share them
+    in_bf16 = base.dtype == torch.bfloat16
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value), torch.autocast("cpu", enabled=in_bf16):
+        model.get_base_model().model(input_ids=ids, attention_mask=there, use_cache=False)
+    config = base.model.config.to_dict()
+    setting = Setting("bfloat16" if in_bf16 else "float32", "none", 4, 2, 128, gpu=False, checkpointing=False)
+    foretold = 2 * 128 * (config["num_hidden_layers"] * layer_bytes(config, setting) + 4 * config["hidden_size"])
+    assert sum(value.untyped_storage().nbytes() for value in kept.values()) == pytest.approx(foretold, rel=0.1)
+
+
 def test_bf16_base_and_its_rounding(inputs: Inputs, tmp_path: Path) -> None:
     """On a bf16 base the adapter is kept in fp32, and the reference says what the serving dtype's rounding does."""
     from safetensors import safe_open

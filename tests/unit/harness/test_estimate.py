@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from harness.estimate import adam_bytes, inference_bytes, lora_parameters, training_memory
+from harness.estimate import (
+    Setting,
+    adam_bytes,
+    inference_bytes,
+    layer_bytes,
+    linear_parameters,
+    lora_parameters,
+    training_dtype,
+    training_memory,
+)
 
 GIB = 2**30
 PHI = 3_821_079_552  # Phi-3.5-mini's values
@@ -64,25 +75,78 @@ def test_a_config_may_leave_heads_open():
     assert lora_parameters({**LLAMA_7B, "num_key_value_heads": None, "head_dim": None}, 8) == 19_988_480
 
 
-def test_training_memory_by_hand():
-    """7 B in bf16, r = 8, one row of 1,000 tokens.
+LORA_7B = Setting("bfloat16", "none", rank=8, rows=1, length=1000, gpu=True, checkpointing=False)
+LINEAR_7B = 6_476_005_376  # 32 layers x (4 x 4,096 x 4,096 + 3 x 4,096 x 11,008)
+PARAMETERS_7B = 6_738_415_616  # those, embeddings and head of 32,000 x 4,096 each, norms
 
-    Base 2 x 7e9 = 14e9; adapter 19,988,480 x 4 bytes x 4 copies = 319,815,680; activations 32 layers x 34 x 1,000 x
-    4,096 = 4,456,448,000, logits 1,000 x 32,000 x 4 bytes x 2 = 256,000,000.
+
+def changed(**changes):
+    return training_memory(PARAMETERS_7B, LLAMA_7B, replace(LORA_7B, **changes))
+
+
+def test_linear_parameters_by_hand():
+    assert linear_parameters(LLAMA_7B) == LINEAR_7B
+
+
+def test_training_memory_by_hand():
+    """Llama-2-7B in bf16 on a GPU, r = 8, one row of 1,000 tokens.
+
+    Adapter 19,988,480 x 4 bytes x 4 copies = 319,815,680. A layer keeps of a token: norms 2 x 4 x 4,096 = 32,768;
+    inputs 5 x 2 x 4,096 = 40,960; attention 5 x 2 x 4,096 = 40,960; MLP 4 x 2 x 11,008 = 88,064; together 202,752
+    bytes. The loss: a tile of 1,000 x 32,000 logits in bf16 and 1,000 x 4,096 x 6 bytes: 64,000,000 + 24,576,000.
     """
-    memory = training_memory(7_000_000_000, "bfloat16", "none", LLAMA_7B, 8, 1, 1000)
-    assert (memory.base, memory.trained) == (14e9, 319_815_680)
-    assert memory.activations == 4_456_448_000 + 256_000_000
+    assert layer_bytes(LLAMA_7B, LORA_7B) == 202_752
+    memory = changed()
+    assert (memory.base, memory.trained) == (2 * PARAMETERS_7B, 319_815_680)
+    assert memory.activations == 32 * 202_752_000 + 88_576_000
     assert memory.total == memory.base + memory.trained + memory.activations
 
 
-def test_quantisation_shrinks_the_base_alone_and_batches_the_rest():
-    plain = training_memory(7_000_000_000, "bfloat16", "none", LLAMA_7B, 8, 1, 1000)
-    nf4 = training_memory(7_000_000_000, "bfloat16", "nf4", LLAMA_7B, 8, 1, 1000)
-    assert 0.25 * plain.base <= nf4.base < 0.3 * plain.base, "4 bits a value, and the constants of its blocks"
-    assert (nf4.trained, nf4.activations) == (plain.trained, plain.activations)
-    twice = training_memory(7_000_000_000, "bfloat16", "none", LLAMA_7B, 8, 2, 1000)
-    assert twice.activations == 2 * plain.activations
+def test_checkpointing_keeps_one_layer_and_the_inputs_of_all():
+    """32 inputs of 1,000 x 4,096 x 2 bytes = 262,144,000, one layer, the loss."""
+    assert changed(checkpointing=True).activations == 262_144_000 + 202_752_000 + 88_576_000
+
+
+def test_quantisation_shrinks_the_linear_layers_alone():
+    """4 bits a value and 0.127 for its block's scale; embeddings, head and norms stay in 16 bits."""
+    rest = 2 * (PARAMETERS_7B - LINEAR_7B)
+    nf4, int8 = changed(quantization="nf4"), changed(quantization="int8")
+    assert nf4.base == pytest.approx(LINEAR_7B * 4.127 / 8 + rest, rel=1e-4)
+    assert int8.base == LINEAR_7B + rest
+    assert nf4.trained == changed().trained
+    assert nf4.activations == changed().activations
+
+
+def test_rows_and_length_multiply_activations_until_the_loss_is_full():
+    assert changed(rows=2).activations == 2 * changed().activations
+    assert changed(rows=2).total == changed(length=2000).total
+    tile = 4096 * 32_000 * 2
+    assert changed(length=8000).activations == 8 * (changed().activations - 64_000_000) + tile
+
+
+def test_a_cpu_holds_the_base_twice_at_the_end():
+    """In fp32: 4 bytes a value, and again 4 for the reference; more than training one row of one token needs."""
+    short = changed(dtype="float32", gpu=False, length=1)
+    assert short.total == 8 * PARAMETERS_7B
+    long = changed(dtype="float32", gpu=False, rows=8)
+    assert long.total == 4 * PARAMETERS_7B + long.trained + long.activations
+    assert short.reference == 4 * PARAMETERS_7B
+
+
+@pytest.mark.parametrize(
+    ("stored", "gpu", "bf16", "dtype"),
+    [
+        ("bfloat16", False, True, "bfloat16"),
+        ("bfloat16", False, False, "float32"),
+        ("bfloat16", True, False, "bfloat16"),
+        ("float16", True, False, "bfloat16"),
+        ("float16", False, True, "float32"),
+        ("float32", True, True, "float32"),
+        ("float64", True, True, "float64"),
+    ],
+)
+def test_what_a_base_trains_in(stored, gpu, bf16, dtype):
+    assert training_dtype(stored, gpu, bf16) == dtype
 
 
 @pytest.mark.parametrize("dtype", ["float64", "torch.bfloat16", ""])

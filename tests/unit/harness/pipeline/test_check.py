@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
 
+from harness.core import machine
 from harness.core.errors import InputError
 from harness.pipeline.check import check, require_clean
 
@@ -220,9 +222,31 @@ def test_memory_is_a_warning_where_it_cannot_be_known_or_had(desk):
         (desk.root / "base" / "config.json").write_text(json.dumps(cut))
         (found,) = [one for one in findings(desk) if one.topic == "memory"]
         assert (found.level, found.text[:11]) == ("warning", "no estimate")
-    (desk.root / "base" / "config.json").write_text(json.dumps(config | {"vocab_size": 10**11}))
+    (desk.root / "base" / "config.json").write_text(json.dumps(config | {"hidden_size": 10**9}))
     (found,) = [one for one in findings(desk) if one.topic == "memory"]
     assert (found.level, found.fix) == ("warning", "use a GPU, a smaller batch or quantization: nf4")
+
+
+def test_memory_is_that_of_the_gpu_where_there_is_one(desk, monkeypatch):
+    monkeypatch.setattr(machine, "gpu_bytes", lambda: 80 * 2**30)
+    (found,) = [one for one in findings(desk) if one.topic == "memory"]
+    assert found.level == "ok"
+    assert found.text.endswith("; the GPU has 80.0 GiB")
+    monkeypatch.setattr(machine, "gpu_bytes", lambda: 2**29)  # CUDA alone takes more
+    (found,) = [one for one in findings(desk) if one.topic == "memory"]
+    assert (found.level, found.fix) == ("warning", "use a smaller batch, quantization: nf4 or a larger GPU")
+
+
+def test_memory_of_a_bf16_base_on_a_cpu_without_bf16_is_that_of_fp32(desk, monkeypatch):
+    monkeypatch.setattr(machine, "gpu_bytes", lambda: None)
+    config = json.loads((desk.root / "base" / "config.json").read_text())
+    (desk.root / "base" / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}))
+    told = []
+    for bf16 in (True, False):
+        monkeypatch.setattr(machine, "cpu_computes_bf16", lambda bf16=bf16: bf16)
+        (found,) = [one for one in findings(desk) if one.topic == "memory"]
+        told.append(float(re.match(r"training up to ([\d.]+)", found.text)[1]))
+    assert told[0] < told[1]
 
 
 def test_two_evalsets_of_one_name_would_be_mixed_up(desk):
