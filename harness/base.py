@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.errors import InputError
-from harness.core.fingerprint import file_sha256, sha256_of
+from harness.core.fingerprint import sha256_of
 from harness.core.paths import Lab, read_json, write_json
 from harness.core.records import BaseRef
+from serve.model_files import CONTENT, content_sha256
 
-# Everything that changes what the model computes or how text becomes tokens.
-CONTENT = ("*.safetensors", "config.json", "generation_config.json", "tokenizer*.json", "tokenizer.model", "*.jinja")
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 BYTES_PER_VALUE = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I8": 1, "U8": 1, "F8_E4M3": 1, "F8_E5M2": 1}
 
@@ -117,7 +116,7 @@ def _content_sha256(folder: Path, lab: Lab) -> str:
     cached = lab.cache / "bases" / f"{stamps[:24]}.json"
     if cached.is_file():
         return str(read_json(cached)["sha256"])
-    sha256 = sha256_of({path.name: file_sha256(path) for path in files})
+    sha256 = content_sha256(folder)
     write_json(cached, {"sha256": sha256})
     return sha256
 

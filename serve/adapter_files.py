@@ -13,7 +13,7 @@ import mmap
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,7 +71,7 @@ def check_files(folder: Path, base: Path | None = None, max_lora_rank: int = RAN
     rank = 0
     for module, (a, b) in pairs.items():
         rank = max(rank, _check_pair(path, module, (a, b), config, layers.get(module)))
-    _check_values(path, tensors)
+    check_finite(path, tensors)
     return rank
 
 
@@ -110,11 +110,16 @@ def copy(source: Path, target: Path, link: bool = False) -> None:
     missing = next((name for name in ADAPTER_FILES if not (source / name).is_file()), None)
     if missing:
         raise InputError(f"{source} has no {missing}", "name the folder of a trained adapter")
+    put_files(source, target, ADAPTER_FILES, link)
+
+
+def put_files(source: Path, target: Path, names: Iterable[str], link: bool = False) -> None:
+    """Put the named files of `source` at `target`, all of them by one rename and on disk before it."""
     with disk_errors(target):
         fresh = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
-        for name in ADAPTER_FILES:
+        for name in names:
             _put(source / name, fresh / name, link)
         sync_folder(fresh)
         shutil.rmtree(target, ignore_errors=True)
@@ -187,7 +192,7 @@ def _rank_of(module: str, config: Mapping[str, Any]) -> int:
     return int(config.get("r", 8))
 
 
-def _check_values(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """AdapterRefused where a weight is infinite or not a number: vLLM would serve it, and answer nonsense."""
     for name, tensor in tensors.items():
         if tensor.dtype not in FLOATS:

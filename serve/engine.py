@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import os
@@ -13,20 +14,22 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from harness.core.errors import EngineError
+from harness.core.errors import EngineError, RegistryError
 from harness.core.paths import Lab, check_name, disk_errors, write_json
 from serve.adapters import rank_bucket
 from serve.launch import CPU_LORAS
 from serve.lease import (
     LOG,
     LOOPBACK,
+    NEXT,
+    NEXT_HOLD,
     SPEC,
     Lease,
     forget,
@@ -40,12 +43,14 @@ from serve.lease import (
 )
 from serve.sockets import listen
 from serve.storage import is_url
+from serve.succession import Request
 from serve.supervise import drain_s
 from serve.versions import check_vllm
 
 IDLE_S = 900.0  # RATCHET_IDLE_S in the environment for another
 START_TIMEOUT_S = 900.0  # a large base from a cold disk
 POLL_S = 0.2
+TAKE_OVER_S = 120.0  # the look at the new vLLM's kernels included, on a busy machine
 STOP_SLACK_S = 20.0  # on top of what running requests may take
 # What the log says as a start gets on, and what we then tell.
 STAGES = (
@@ -176,7 +181,8 @@ def ensure(lab: Lab, wanted: EngineSpec, report: Report = lambda line: None) -> 
     Raises EngineError with vLLM's last words when it does not start. `report` gets one line per step.
     """
     spec = wanted.as_json()
-    check_name(wanted.base_name, "served base name")
+    for part in wanted.base_name.split("@", 1):  # a full version's own name, or a plain one
+        check_name(part, "served base name")
     with _lock(lab):
         reap(lab)
         lease = next((lease for lease in leases(lab.engines) if serves(lease, spec) and leads(lease)), None)
@@ -198,6 +204,68 @@ def ensure(lab: Lab, wanted: EngineSpec, report: Report = lambda line: None) -> 
     except BaseException:
         os.close(held)
         raise
+
+
+@contextlib.contextmanager
+def successor(
+    lab: Lab, lease: Lease, base: dict[str, Any], name: str, alias: str, report: Report = lambda line: None
+) -> Iterator[None]:
+    """Have an engine's supervisor make another vLLM ready beside the one that serves, to take its socket over.
+
+    `base`: what differs from the lease's spec, the base above all. The body must move `name@alias` to a version of that
+    base: that lets the successor in. Without the move it is let go, and nothing changed. Returns when it serves. Raises
+    EngineError where it does not get ready, RegistryError where another one is on its way.
+    """
+    folder = lab.engines / lease.engine_id
+    asked = Request(request_id=secrets.token_hex(8), name=name, alias=alias, spec={**lease.spec, **base})
+    with _only(folder), disk_errors(folder):
+        held = hold(folder, NEXT_HOLD)
+        try:
+            asked.write(folder / NEXT)
+            report(f"engine: {lease.engine_id} starts another vLLM beside its own, for {base['base_name']}…")
+            _wait_successor(folder, asked.request_id)
+            yield
+            _wait_taken_over(folder, asked)
+            report(f"engine: {lease.engine_id} serves {base['base_name']} now")
+        finally:
+            os.close(held)
+
+
+@contextlib.contextmanager
+def _only(folder: Path) -> Iterator[None]:
+    try:
+        with FileLock(folder / ".next.lock", timeout=0):
+            yield
+    except Timeout:
+        raise RegistryError(f"engine {folder.name} is getting a successor already", "wait for that command") from None
+
+
+def _wait_successor(folder: Path, request_id: str) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        lease = read_lease(folder)
+        if lease is None or lease.state in ENDING or not leads(lease):
+            raise EngineError(f"engine {folder.name} ended meanwhile", f"see {folder / LOG}")
+        found = lease.successor if lease.successor and lease.successor.request_id == request_id else None
+        if found and found.state == "failed":
+            raise EngineError(f"the engine's successor does not start: {found.error}", f"see {folder / LOG}")
+        if found and found.state == "waiting":
+            return
+        time.sleep(POLL_S)
+    raise EngineError(f"the successor is not ready after {START_TIMEOUT_S:.0f} s", f"see {folder / LOG}")
+
+
+def _wait_taken_over(folder: Path, asked: Request) -> None:
+    """EngineError where the engine does not serve what the alias stands on by now: it will, once it is back."""
+    deadline = time.monotonic() + TAKE_OVER_S
+    while time.monotonic() < deadline:
+        lease = read_lease(folder)
+        if lease and lease.state == "ready" and lease.spec["base_sha256"] == asked.spec["base_sha256"]:
+            return
+        time.sleep(POLL_S)
+    raise EngineError(
+        f"{asked.name}@{asked.alias} moved, but engine {folder.name} has not followed", f"see {folder / LOG}"
+    )
 
 
 def serves(lease: Lease, wanted: dict[str, Any]) -> bool:

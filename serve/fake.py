@@ -47,7 +47,7 @@ from serve.adapters import RANKS
 from serve.lease import HOLD
 from serve.plugin import catalogue, feedback
 from serve.plugin.bounds import Limits
-from serve.plugin.door import Door, Memory, announce, is_draining
+from serve.plugin.door import Door, Memory, announce, is_draining, stand_by
 from serve.plugin.gatekeeper import Gatekeeper, Settings
 from serve.plugin.openapi import openapi
 from serve.plugin.watchers import build, report
@@ -355,6 +355,7 @@ def main() -> None:
     app.state.server = server
     inherited = os.environ.pop("RATCHET_LISTEN_FD", None)
     listening = [socket.socket(fileno=int(inherited))] if inherited else None
+    stand_by()
     announce()
     server.run(sockets=listening)
 

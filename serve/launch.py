@@ -114,7 +114,7 @@ def environment(spec: Mapping[str, Any], engine_id: str, folder: Path, admin_tok
         "RATCHET_MAX_LORA_RANK": str(spec["max_lora_rank"]),
         "RATCHET_ADMIN_TOKEN": admin_token,
         "RATCHET_HOLD": str(folder / BUSY),
-        "RATCHET_LOADED": str(folder / LOADED),
+        "RATCHET_LOADED": str(folder / LOADED.format(spec["base_sha256"][:12])),
         "VLLM_PLUGINS": PLUGINS,
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
         # The API server outlives a dead engine core for a moment: it tells who waits, and its supervisor replaces it.

@@ -5,7 +5,8 @@
                  engine.log    everything the supervisor and vLLM say
                  hold          a shared lock on it: a command uses the engine
                  busy          a shared lock on it: requests are under way; its mtime: the last one
-                 loaded.json   what vLLM has by name, and its folder: loaded again after a restart
+                 loaded-….json what vLLM has by name on a base, and its folder: loaded again after a restart
+                 next.json     the vLLM for another base that is to take over (serve.succession); next: it is wanted
 
 A process group is known by its leader's pid and start time, so a reused pid is never taken for ours.
 """
@@ -27,7 +28,8 @@ import psutil
 from harness.core.errors import LabError
 from harness.core.records import Record
 
-LEASE, LOG, SPEC, HOLD, BUSY, LOADED = "lease.json", "engine.log", "spec.json", "hold", "busy", "loaded.json"
+LEASE, LOG, SPEC, HOLD, BUSY, LOADED = "lease.json", "engine.log", "spec.json", "hold", "busy", "loaded-{}.json"
+NEXT, NEXT_HOLD = "next.json", "next"
 ADAPTERS = "adapters"  # name/vN of the registry's versions that this engine was asked for: serve.plugin.ready
 LOOPBACK = "127.0.0.1"
 KEEP_LOGS = 8  # folders of ended engines that stay for their logs
@@ -35,6 +37,14 @@ START_SLACK_S = 2.0  # psutil rounds start times; nobody reuses a pid that fast
 KILL_TIMEOUT_S = 10.0
 LOG_LINES = 3
 STARTING_AT = re.compile(r"^(\([^)]*\) )?((INFO|WARNING|ERROR) [\d: -]+)?(\[[\w.]+:\d+\] )?")
+
+
+class Successor(Record):
+    """The vLLM for another base that was asked for: starting, waiting for its turn, or failed and why."""
+
+    request_id: str
+    state: Literal["starting", "waiting", "failed"]
+    error: str | None = None
 
 
 class Lease(Record):
@@ -60,6 +70,7 @@ class Lease(Record):
     max_model_len: int | None = None
     restarts: int = 0
     error: str | None = None
+    successor: Successor | None = None
 
     @property
     def url(self) -> str:
@@ -128,29 +139,35 @@ def kill_group(lease: Lease) -> int:
     return len(alive)
 
 
-def hold(folder: Path) -> int:
-    """Keep the engine from ending while idle; returns the descriptor to close. Ends by itself with the process."""
-    descriptor = os.open(folder / HOLD, os.O_RDWR | os.O_CREAT, 0o600)
+def hold(folder: Path, what: str = HOLD) -> int:
+    """Keep the engine from ending while idle; returns the descriptor to close. Ends by itself with the process.
+
+    `what`: NEXT_HOLD keeps its successor instead.
+    """
+    descriptor = os.open(folder / what, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     return descriptor
 
 
 def is_held(folder: Path) -> bool:
     """Whether a command holds the engine."""
-    return _is_locked(folder / HOLD)
+    return is_locked(folder / HOLD)
 
 
 def is_busy(folder: Path) -> bool:
     """Whether a request is under way."""
-    return _is_locked(folder / BUSY)
+    return is_locked(folder / BUSY)
 
 
-def _is_locked(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
+    """Whether a living process holds the file's lock. False where there is no such file."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except FileNotFoundError:
+        return False
     return False
 
 
@@ -165,6 +182,7 @@ def last_words(log: Path, since: int = 0) -> str:
 def forget(folder: Path) -> None:
     """Take the lease away, and the adapters that the engine used; the log stays."""
     (folder / LEASE).unlink(missing_ok=True)
+    (folder / NEXT).unlink(missing_ok=True)
     shutil.rmtree(folder / ADAPTERS, ignore_errors=True)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from harness.core.errors import InputError, RegistryError
 from harness.core.paths import Lab, check_name, disk_errors
 from harness.core.records import AliasMove, RegistryRecord, Shadow, Version, now
-from serve import adapter_files
+from serve import adapter_files, model_files
 
 DEFAULT_ALIAS = "prod"
 MAX_WEIGHT = 1000  # of one version; weights need not add up to 100
@@ -118,28 +118,42 @@ def resolve(lab: Lab, text: str) -> Version:
     return find(read(lab, reference.name), reference)
 
 
-def add_version(lab: Lab, name: str, record: Version, adapter_folder: Path) -> Version:
-    """Mint the next `name@vN` from the adapter's root files. `record.version` and `record.rank` are ours to set.
+def add_version(lab: Lab, name: str, record: Version, folder: Path) -> Version:
+    """Mint the next `name@vN` from an adapter's root files, or a whole model's. `version` and `rank` are ours to set.
 
-    An adapter that the name already has (same `adapter_sha256`) is returned as it is: promoting twice adds nothing.
-    RegistryError for files that are not those of `record`; AdapterRefused for what no engine could serve rightly.
+    What the name already has (same `adapter_sha256`) is returned as it is: promoting twice adds nothing. A full
+    version is its own base: `base_path` becomes the registry's folder. RegistryError for files that are not those of
+    `record`; AdapterRefused for what no engine could serve rightly.
     """
-    base = Path(record.base_path)
-    rank = adapter_files.check_files(adapter_folder, base if base.is_dir() else None)
-    sha256 = adapter_files.content_sha256(adapter_folder)
+    rank, sha256 = _checked(record, folder)
     if sha256 != record.adapter_sha256:
-        raise RegistryError(
-            f"{adapter_folder} does not hold the adapter that run {record.run_id} made", "restore it, or train it again"
-        )
+        made = "model that was named" if record.kind == "full" else f"adapter that run {record.run_id} made"
+        raise RegistryError(f"{folder} does not hold the {made}", "restore it, or train it again")
     with locked(lab, name) as current:
         for version in living(current):
             if version.adapter_sha256 == sha256:
                 return version
         number = max((version.version for version in current.versions), default=0) + 1
-        adapter_files.copy(adapter_folder, version_folder(lab.registry, name, number))
-        added = record.model_copy(update={"version": number, "rank": rank})
+        place = version_folder(lab.registry, name, number)
+        ours: dict[str, object] = {"version": number, "rank": rank}
+        if record.kind == "full":
+            model_files.copy(folder, place)
+            ours["base_path"] = str(place.absolute())
+        else:
+            adapter_files.copy(folder, place)
+        added = record.model_copy(update=ours)
         write(lab, current.model_copy(update={"seq": current.seq + 1, "versions": [*current.versions, added]}))
         return added
+
+
+def _checked(record: Version, folder: Path) -> tuple[int | None, str]:
+    """(rank, content hash) of what lies in `folder`, once it is known that an engine can serve it."""
+    if record.kind == "full":
+        model_files.check_files(folder)
+        return None, model_files.content_sha256(folder)
+    base = Path(record.base_path)
+    rank = adapter_files.check_files(folder, base if base.is_dir() else None)
+    return rank, adapter_files.content_sha256(folder)
 
 
 def move(
@@ -188,8 +202,7 @@ def set_weights(
         wanted = dict.fromkeys(wanted, 1)
     with locked(lab, name) as current:
         _expect(current, alias, expected_current, expected_seq)
-        for version in wanted:
-            find(current, Reference(name, None, version))
+        _one_base(current, wanted)
         return current if weights_of(current, alias) == wanted else _moved(lab, current, alias, wanted, who, why)
 
 
@@ -199,7 +212,7 @@ def set_shadow(lab: Lab, name: str, alias: str, shadow: Shadow | None, *, who: s
     with locked(lab, name) as current:
         find(current, Reference(name, alias, None))
         if shadow:
-            find(current, Reference(name, None, shadow.version))
+            _one_base(current, [*weights_of(current, alias), shadow.version])
         if current.shadows.get(alias) == shadow:
             return current
         shadows = {key: value for key, value in current.shadows.items() if key != alias}
@@ -209,24 +222,41 @@ def set_shadow(lab: Lab, name: str, alias: str, shadow: Shadow | None, *, who: s
         return write(lab, current.model_copy(update={"seq": step.seq, **changed}))
 
 
-def rollback(lab: Lab, name: str, alias: str, *, who: str, why: str = "rollback") -> RegistryRecord:
+def before(record: RegistryRecord, alias: str) -> dict[int, int]:
+    """Version -> weight of what a rollback of the alias would give back; RegistryError where there is nothing."""
+    found = _previous(record, check_alias(alias))
+    if found is None:
+        raise RegistryError(f"{record.name}@{alias} has no earlier version to go back to")
+    return found
+
+
+def rollback(
+    lab: Lab, name: str, alias: str, *, who: str, why: str = "rollback", expected_seq: int | None = None
+) -> RegistryRecord:
     """Give the alias back what it served before the last move that was not a rollback itself, weights included.
 
     Two rollbacks in a row therefore go back two moves instead of to and fro. Shadows answer nobody: they stay.
+    `expected_seq` as for `move`.
     """
-    check_alias(alias)
     with locked(lab, name) as current:
-        before = _previous(current, alias)
-        if before is None:
-            raise RegistryError(f"{name}@{alias} has no earlier version to go back to")
-        for version in before:
+        _expect(current, alias, None, expected_seq)
+        weights = before(current, alias)
+        for version in weights:
             find(current, Reference(name, None, version))
-        return _moved(lab, current, alias, before, who, why)
+        return _moved(lab, current, alias, weights, who, why)
 
 
 def main_of(weights: Mapping[int, int], now_at: int | None) -> int:
     """The version that stands for an alias: the heaviest, and of several the one that is it now, else the oldest."""
     return min(weights, key=lambda version: (-weights[version], version != now_at, version))
+
+
+def _one_base(record: RegistryRecord, versions: Iterable[int]) -> None:
+    """InputError where versions that are to answer side by side stand on different bases: an engine serves one."""
+    found = [find(record, Reference(record.name, None, number)) for number in versions]
+    if len({one.base_sha256 for one in found}) > 1:
+        labels = ", ".join(f"v{one.version}" for one in found)
+        raise InputError(f"{labels} of {record.name} stand on different bases", "an engine serves one: promote instead")
 
 
 def _expect(record: RegistryRecord, alias: str, main: int | None, seq: int | None) -> None:

@@ -25,15 +25,29 @@ from typing import Any
 import httpx
 import psutil
 
-from harness.core.paths import read_json
+from harness.core.paths import read_json, write_json
 from serve import launch
 from serve.backoff import PAUSES_S, Backoff, Over
-from serve.child import Child
+from serve.child import HANDED_OVER, KEEP_ALIVE_S, Child, is_done
 from serve.launch import OUR_CPU_KERNELS as OUR_CPU_KERNELS
-from serve.lease import BUSY, HOLD, LEASE, LOG, LOOPBACK, SPEC, Lease, forget, is_busy, is_held, last_words, members
+from serve.lease import (
+    BUSY,
+    HOLD,
+    LEASE,
+    LOG,
+    LOOPBACK,
+    SPEC,
+    Lease,
+    forget,
+    is_busy,
+    is_held,
+    last_words,
+    members,
+)
 from serve.sockets import free_port as free_port
 from serve.sockets import listen
 from serve.standin import Absence, StandIn
+from serve.succession import Succession
 
 POLL_S = 0.2
 PULSE_S = 1.0  # how soon a dead engine core is noticed
@@ -42,7 +56,6 @@ HUNG_S = 120.0  # RATCHET_HUNG_S for another; a step of a large base on a CPU ma
 START_LIMIT_S = 900.0
 GRACE_S = 5.0  # between TERM and KILL; a TERM during vLLM's start can hang for minutes
 DRAIN_S = 25.0  # RATCHET_DRAIN_S for another; what stops containers usually waits 30 s before it kills
-KEEP_ALIVE_S = 6.0  # by then the usual clients use no connection again that was idle (httpx, openai: 5 s)
 HEALTH_TIMEOUT_S = 30.0  # the first answer asks the worker, which may be busy warming up
 USUAL_START_S = 45.0  # until one start was seen
 
@@ -63,6 +76,14 @@ class Supervisor:
         self._drain_s = drain_s()
         self.stops = 0  # 1: drain and end; more: end at once
         self._back_at = self._last_used = 0.0
+        self._children: set[Child] = set()
+        self._succession = Succession(
+            folder,
+            lambda spec: self._begin(spec, stands_by=True),
+            lambda child: self._end(child, GRACE_S),
+            lambda successor: self._say(successor=successor),
+        )
+        self._retiring: set[asyncio.Task[None]] = set()
         for name in (HOLD, BUSY):
             (folder / name).touch()
         self._socket = listen(self.spec.get("host") or LOOPBACK, self.spec["port"] or 0)
@@ -83,13 +104,14 @@ class Supervisor:
             asyncio.run(self._run())
 
     async def _run(self) -> None:
-        headers = {"authorization": f"Bearer {self.lease.admin_token}"}
         self._standin = StandIn(self._socket, self._absence)
-        async with httpx.AsyncClient(base_url=self.lease.url, headers=headers, trust_env=False) as self._http:
-            await self._standin.start()
-            self._expect_back(0.0)
-            self._say()
-            await self._live()
+        await self._standin.start()
+        self._expect_back(0.0)
+        self._say()
+        await self._live()
+        await self._succession.drop()
+        if self._retiring:
+            await asyncio.wait(self._retiring)
         self._standin.stop()
         if self.lease.state != "failed":
             forget(self.folder)
@@ -99,6 +121,8 @@ class Supervisor:
         backoff = Backoff()
         while True:
             over = await self._one_vllm()
+            if self._succession.due and not self.stops:
+                continue
             if over.problem is None:
                 return
             pause = backoff.pause_s(over)
@@ -112,19 +136,20 @@ class Supervisor:
                 return None
 
     async def _one_vllm(self) -> Over:
-        """A vLLM's whole life, from its start until nothing of it is left."""
+        """A vLLM's whole life, from its start until nothing of it is left, or until another is to take its place."""
         log = self.folder / LOG
         since = log.stat().st_size if log.exists() else 0
-        token, cpu = self.lease.admin_token, launch.on_cpu()
-        environment = launch.environment(self.spec, self.lease.engine_id, self.folder, token, cpu)
-        child = Child(self._command(self.spec, self.lease.port, cpu), environment, self._socket, log)
-        ready_s = None
+        child = self._next()
+        ready_s, handed_over = None, False
         try:
             over = await self._until_ready(child)
             if over.problem is None and not self.stops:
                 began = time.monotonic()
                 over = await self._until_over(child)
                 ready_s = time.monotonic() - began
+                if over.problem is None and self._succession.due and not self.stops:
+                    handed_over = True
+                    return await self._hand_over(child, ready_s)
                 changes = {"state": "restarting", "error": over.problem} if over.problem else {"state": "draining"}
                 self._expect_back(PAUSES_S[0])
                 self._say(**changes)
@@ -137,8 +162,48 @@ class Supervisor:
             await self._close_door(child, self._drain_s if problem is None else KEEP_ALIVE_S + GRACE_S)
             return Over(problem, ready_s, (code or 0) < 0, over.lasting)
         finally:
-            await child.end(0.0 if self.stops > 1 else GRACE_S)
-            self._kill_orphans()
+            if not handed_over:
+                await self._end(child, 0.0 if self.stops > 1 else GRACE_S)
+
+    def _next(self) -> Child:
+        """The successor whose turn it is, else another start of what there was."""
+        taken = self._succession.take()
+        if taken is None:
+            return self._begin(self.spec)
+        child, self.spec = taken
+        write_json(self.folder / SPEC, {"spec": self.spec, "idle_s": self.idle_s})
+        self._say(spec=self.spec)
+        return child
+
+    def _begin(self, spec: Mapping[str, Any], stands_by: bool = False) -> Child:
+        token, cpu = self.lease.admin_token, launch.on_cpu()
+        environment = launch.environment(spec, self.lease.engine_id, self.folder, token, cpu)
+        command = self._command(spec, self.lease.port, cpu)
+        child = Child(command, environment, self._socket, self.folder / LOG, (self.lease.url, token), stands_by)
+        self._children.add(child)
+        return child
+
+    async def _hand_over(self, child: Child, ready_s: float) -> Over:
+        """Have a vLLM accept no more, and see to its end beside its successor; new connections wait for that one."""
+        await child.drain(HANDED_OVER)
+        task = asyncio.create_task(self._retire(child))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+        return Over(None, ready_s)
+
+    async def _retire(self, child: Child) -> None:
+        began = time.monotonic()
+        while child.returncode is None and self.stops < 2:
+            if is_done(await child.drain(), time.monotonic() - began, self._drain_s):
+                break
+            await asyncio.sleep(POLL_S)
+        await self._end(child, GRACE_S)
+
+    async def _end(self, child: Child, grace_s: float) -> None:
+        """Until nothing of a vLLM is left."""
+        await child.end(grace_s)
+        self._children.discard(child)
+        self._kill_orphans()
 
     async def _until_ready(self, child: Child) -> Over:
         """Without a problem when vLLM is ready, or not wanted any more."""
@@ -148,15 +213,15 @@ class Supervisor:
                 return Over(f"vLLM was not ready after {START_LIMIT_S:.0f} s")
             if child.announced():
                 self._standin.stop()  # vLLM accepts from now on
-                if over := await self._look(began):
+                if over := await self._look(child, began):
                     return over
             await asyncio.sleep(POLL_S)
         return Over(None if self.stops else "vLLM ended")
 
-    async def _look(self, began: float) -> Over | None:
+    async def _look(self, child: Child, began: float) -> Over | None:
         """Ask the engine what it is; ready only when its worker says that it uses the right kernels. None: not yet."""
         try:
-            health = await self._http.get("/ratchet/health", timeout=HEALTH_TIMEOUT_S)
+            health = await child.get("/ratchet/health", HEALTH_TIMEOUT_S)
         except httpx.TransportError:
             return None
         if health.status_code != 200:
@@ -168,29 +233,31 @@ class Supervisor:
         known = {key: facts[key] for key in ("kernels", "versions", "dtype", "device", "max_model_len")}
         if self.lease.state == "starting":
             self._last_used = time.time()
-        self._say(state="ready", error=None, seconds=round(time.monotonic() - began, 1), **known)
+        if self.lease.state != "ready":  # what a start takes; a successor's was behind it when its turn came
+            known["seconds"] = round(time.monotonic() - began, 1)
+        self._say(state="ready", error=None, **known)
         return Over(None)
 
     async def _until_over(self, child: Child) -> Over:
-        """Watch a ready engine; without a problem when it is to end (stopped or idle)."""
-        pulse = asyncio.create_task(self._pulse())
+        """Watch a ready engine; without a problem when it is to end (stopped or idle), or another's turn has come."""
+        pulse = asyncio.create_task(self._pulse(child))
         try:
             while child.returncode is None and not pulse.done():
-                if self.stops or self._is_idle():
+                if self.stops or self._is_idle() or await self._succession.look():
                     return Over(None)
                 await asyncio.sleep(POLL_S)
             return Over(pulse.result() if pulse.done() else "vLLM ended")
         finally:
             pulse.cancel()
 
-    async def _pulse(self) -> str:
+    async def _pulse(self, child: Child) -> str:
         """Ask again and again; returns when the engine is dead or hangs, with what is wrong."""
         beaten = time.monotonic()
         while True:
             await asyncio.sleep(PULSE_S)
             beat = time.monotonic() - beaten > HEARTBEAT_S
             try:
-                answer = await self._http.get("/ratchet/health" if beat else "/ready", timeout=self._hung_s)
+                answer = await child.get("/ratchet/health" if beat else "/ready", self._hung_s)
             except httpx.TimeoutException:
                 return f"the engine hangs: no answer in {self._hung_s:.0f} s"
             except httpx.TransportError:
@@ -207,26 +274,21 @@ class Supervisor:
         """
         began = time.monotonic()
         while child.returncode is None and child.announced() and self.stops < 2:
-            left = await self._left()
+            left = await child.drain()
             await self._standin.start()
-            waited = time.monotonic() - began
-            if left is None or waited > limit_s or (left[0] == 0 and (left[1] <= 1 or waited > KEEP_ALIVE_S)):
+            if is_done(left, time.monotonic() - began, limit_s):
                 break
             await asyncio.sleep(POLL_S)
         await self._standin.start()
 
-    async def _left(self) -> tuple[int, int] | None:
-        """(running requests, open connections, ours among them) of a vLLM told to take no more; None: no answer."""
-        with contextlib.suppress(httpx.TransportError):
-            answer = await self._http.post("/ratchet/drain", timeout=GRACE_S)
-            if answer.status_code == 200:
-                return answer.json()["requests"], answer.json()["connections"]
-        return None
-
     def _kill_orphans(self) -> None:
         """What vLLM left: `kill -9` of the API server leaves its engine core alive, with all of its memory."""
+        spared = {os.getpid()}
+        for child in self._children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                spared |= {child.pid, *(one.pid for one in psutil.Process(child.pid).children(recursive=True))}
         for process in members(self.lease) if self._leads else []:
-            if process.pid != os.getpid():
+            if process.pid not in spared:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
 

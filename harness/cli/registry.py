@@ -141,6 +141,8 @@ def _copied(result: dict[str, Any], format: Format, verb: str) -> None:
         f"{one['name']}: {one['versions']} versions {verb}, record {'written' if one['moved'] else 'as it was'}"
         for one in result["names"]
     ]
+    models = [label for one in result["names"] for label in one["left"]]
+    lines += [f"{label} is a whole model: copy its folder of the registry yourself" for label in models]
     print_json(result) if format is Format.json else print("\n".join(lines) or "there is nothing to copy")
 
 

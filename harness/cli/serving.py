@@ -11,11 +11,22 @@ from harness.cli.registry import say
 from harness.core.paths import Lab
 
 LOCAL = "127.0.0.1"
+ReplaceOption = Annotated[
+    bool,
+    typer.Option("--replace-base", help="Take the running engine over also where that ends other aliases of its base."),
+]
+
+
+def steps(line: str) -> None:
+    """What takes a while, as it goes on: a successor of an engine is a start of vLLM."""
+    typer.echo(line, err=True)
 
 
 @app.command()
 def promote(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run id from the report, or: best.")],
+    run_id: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run id from the report, best, or a full fine-tune's folder.")
+    ],
     alias: Annotated[str, typer.Option("--as", help="NAME@ALIAS to move, e.g. aac@prod")],
     lab: LabOption = DEFAULT_LAB,
     force: Annotated[bool, typer.Option("--force", help="Promote without a SHIP verdict; needs --reason.")] = False,
@@ -23,12 +34,13 @@ def promote(
     judged_for: Annotated[
         str, typer.Option("--judged-for", help="The alias of the verdict, where another one is to move.")
     ] = "",
+    replace_base: ReplaceOption = False,
     format: FormatOption = Format.text,
 ) -> None:
     """Make a run an immutable version and move an alias to it, if its verdict is SHIP against what the alias serves."""
     from harness.pipeline import promotion
 
-    say(promotion.promote(Lab(lab), run_id, alias, reason, force, who(), judged_for), format)
+    say(promotion.promote(Lab(lab), run_id, alias, reason, force, who(), judged_for, replace_base, steps), format)
 
 
 @app.command()
@@ -36,12 +48,13 @@ def rollback(
     name: Annotated[str, typer.Argument(help="NAME or NAME@ALIAS (default: prod)")],
     lab: LabOption = DEFAULT_LAB,
     reason: Annotated[str, typer.Option("--reason", help="Why, kept in the history.")] = "rollback",
+    replace_base: ReplaceOption = False,
     format: FormatOption = Format.text,
 ) -> None:
     """Move an alias back to the version it served before. A running server follows at once."""
     from harness.pipeline import promotion
 
-    say(promotion.rollback(Lab(lab), name, reason, who()), format)
+    say(promotion.rollback(Lab(lab), name, reason, who(), replace_base, steps), format)
 
 
 @app.command()

@@ -9,7 +9,8 @@ from typing import Any
 from harness.core.errors import InputError
 from harness.core.paths import Lab
 from harness.core.records import AliasMove, RegistryRecord, Shadow
-from harness.pipeline.promotion import Alias, alias_of, announce, newest_verdict, preload, refusal, shares_text
+from harness.pipeline.ahead import preload, ready_for
+from harness.pipeline.promotion import Alias, alias_of, announce, newest_verdict, refusal, shares_text
 from serve import registry
 
 WEIGHT = re.compile(r"v([1-9][0-9]{0,8})=([0-9]{1,4})")
@@ -39,11 +40,10 @@ def set_weights(
         refused = _refusal(lab, record, alias, main)
         if refused:
             return refused
-    warned = [line for version in positive for line in _preload(lab, record, version)]
     why = f"forced: {reason}" if force else reason or "weights set"
-    moved = registry.set_weights(
-        lab, alias.name, alias.alias, wanted, who=who, why=why, expected_current=before or 0, expected_seq=record.seq
-    )
+    expected = {"expected_current": before or 0, "expected_seq": record.seq}
+    with ready_for(lab, record, alias.alias, list(positive), False, lambda line: None) as warned:
+        moved = registry.set_weights(lab, alias.name, alias.alias, wanted, who=who, why=why, **expected)
     return _told(lab, alias, record, moved, warned)
 
 

@@ -186,6 +186,11 @@ def find_adapter(lab: Lab, name: str) -> Adapter:
         return Adapter(label, lab.runs / name / "adapter", record.sha256, name, record.job.base.sha256, record.rank)
     version = registry.resolve(lab, name)
     known = registry.parse(name).name
+    if version.kind == "full":
+        raise InputError(
+            f"{name} is a full fine-tune, v{version.version}: a base, not an adapter",
+            f"use {version.base_path} as base_model",
+        )
     folder = registry.version_folder(lab.registry, known, version.version)
     if lab.adapter_record(version.run_id).is_file():
         folder = lab.runs / version.run_id / "adapter"  # the same bytes, and the engine may have them under this path

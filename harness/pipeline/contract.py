@@ -43,6 +43,21 @@ def contract_of(lab: Lab, record: AdapterRecord) -> PromptContract:
     )
 
 
+def contract_of_model(folder: Path) -> PromptContract:
+    """Of a full fine-tune trained elsewhere: what its own files say. Nothing here evaluated it."""
+    template = chat_template(folder)
+    return PromptContract(
+        system_prompts={},
+        chat_template=template,
+        chat_template_sha256=hashlib.sha256(template.encode()).hexdigest() if template else None,
+        template=None,
+        trained_tokens=None,
+        context_tokens=None,
+        stop=[stop] if (stop := special_tokens(folder)["eos_token"]) else [],
+        sampling={},
+    )
+
+
 def _evals(lab: Lab, adapter_sha256: str) -> list[EvalRecord]:
     """Business evaluations of the adapter as it is, newest last. A damaged one tells nothing."""
     found = []

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from harness import store
-from harness.core.errors import EngineError, InputError, RegistryError
+from harness.base import describe
+from harness.core.errors import InputError, RegistryError
+from harness.core.fingerprint import short_id
 from harness.core.paths import Lab, read_json
 from harness.core.records import AdapterRecord, PlanRecord, RegistryRecord, Verdict, Version, now
 from harness.gate import EXIT_CODES
+from harness.pipeline.ahead import Say, ready_for
 from harness.pipeline.context import RUN_ID
-from harness.pipeline.contract import contract_of
+from harness.pipeline.contract import contract_of, contract_of_model
 from harness.report import Report
-from serve import adapters, engine, registry, webhooks
+from serve import model_files, registry, webhooks
 
 BEST = "best"
 Judged: TypeAlias = tuple[Report, Verdict | None]
@@ -30,25 +34,34 @@ class Alias(NamedTuple):
 
 
 def promote(
-    lab: Lab, run_id: str, alias_name: str, reason: str, force: bool, who: str, judged_for: str = ""
+    lab: Lab,
+    run_id: str,
+    alias_name: str,
+    reason: str,
+    force: bool,
+    who: str,
+    judged_for: str = "",
+    replace_base: bool = False,
+    say: Say = lambda line: None,
 ) -> dict[str, Any]:
     """Mint `name@vN` from a run and move the alias, if the run's newest verdict is SHIP against what it serves now.
 
     `run_id` may be `best`: the candidate that the name's newest report chose on dev. `judged_for`: the alias that the
     verdict was made for, which must be said where another one is to move. Returns text, version and exit code (10 to 12
     when the verdict is not SHIP and nothing moved). Raises InputError for an unknown run, RegistryError when the alias
-    moved since the verdict, or a running engine cannot load the adapter.
+    moved since the verdict, or a running engine cannot load the adapter. `run_id` may also be the folder of a whole
+    model, a full fine-tune: no report judges one, so it takes `force`. Engines that serve the alias then get a
+    successor; `replace_base` also where they serve other aliases, which that ends. `say` gets a line per step.
     """
     reference = alias_of(alias_name, "name an alias to move, e.g. aac@prod")
     if force and not reason:
         raise InputError("--force needs --reason", "say why; it stays in the history")
     run_id = _best(lab, reference.name) if run_id == BEST else run_id
-    record = _adapter(lab, run_id)
-    found = newest_verdict(lab, run_id)
+    found, made, folder = _made(lab, run_id)
     current = registry.read(lab, reference.name)
     serving = current.aliases.get(reference.alias)
     alone = registry.weights_of(current, reference.alias) == {serving: 1}
-    is_main = sha256_of_version(current, serving) == record.sha256
+    is_main = sha256_of_version(current, serving) == made.adapter_sha256
     if is_main and serving and alone:
         text = f"{reference.name}@{reference.alias} serves {run_id} already, as v{serving}"
         return _moved_to(text, reference.name, reference.alias, serving, serving)
@@ -56,19 +69,19 @@ def promote(
         refused = refusal(lab, found, run_id, reference, judged_for)
         if refused:
             return refused
-    version = registry.add_version(
-        lab, reference.name, _version(lab, record, found, reason if force else None), lab.runs / run_id / "adapter"
-    )
-    warned = preload(lab, f"{reference.name}@v{version.version}", version.base_sha256)
-    moved = registry.move(
-        lab,
-        reference.name,
-        reference.alias,
-        version.version,
-        who=who,
-        why=_why(found, force, is_main, reference, reason),
-        expected_current=serving or 0,
-    )
+    made = made.model_copy(update={"forced_reason": reason if force else None})
+    version = registry.add_version(lab, reference.name, made, folder)
+    current, numbers = registry.read(lab, reference.name), [version.version]
+    with ready_for(lab, current, reference.alias, numbers, replace_base, say) as warned:
+        moved = registry.move(
+            lab,
+            reference.name,
+            reference.alias,
+            version.version,
+            who=who,
+            why=_why(found, force, is_main, reference, reason),
+            expected_current=serving or 0,
+        )
     before = f" (it served v{serving})" if serving and serving != version.version else ""
     text = f"{reference.name}@{reference.alias} -> v{version.version} = {run_id}{before}"
     result = _moved_to(text, reference.name, reference.alias, version.version, serving)
@@ -99,27 +112,6 @@ def _why(found: Judged | None, force: bool, is_main: bool, alias: Alias, reason:
     return f"{said}: {reason}" if reason else said
 
 
-def preload(lab: Lab, model: str, base_sha256: str) -> list[str]:
-    """Have the lab's running engines load a version, so that no app waits for it; what could not be asked, in lines.
-
-    Raises RegistryError when an engine refuses it: then nobody could use it, and no alias should point there.
-    """
-    said = []
-    for lease in engine.running(lab):
-        ours = lease.spec["registry"] == str(lab.registry) and lease.spec["base_sha256"] == base_sha256
-        if lease.state != "ready" or not ours:
-            continue
-        try:
-            problem = adapters.warm(lease, model)
-        except EngineError as error:  # it restarts, or ends: it will load the version when it is asked
-            said.append(f"{model} was not loaded ahead of time: {error.problem}")
-            continue
-        if problem:
-            fix = "if it is too large for that engine, `ratchet stop` and start it again; else train or upload it again"
-            raise RegistryError(f"engine {lease.engine_id} does not load {model}: {problem}", fix)
-    return said
-
-
 def announce(lab: Lab, record: RegistryRecord) -> list[str]:
     """Tell the store and the webhooks of the newest move; one line per webhook that could not be told."""
     problems = webhooks.tell(lab, record.name, record.history[-1])
@@ -127,10 +119,15 @@ def announce(lab: Lab, record: RegistryRecord) -> list[str]:
     return problems
 
 
-def rollback(lab: Lab, name: str, why: str, who: str) -> dict[str, Any]:
-    """Give an alias back what it served before, weights included."""
+def rollback(
+    lab: Lab, name: str, why: str, who: str, replace_base: bool = False, say: Say = lambda line: None
+) -> dict[str, Any]:
+    """Give an alias back what it served before, weights included, once the running engines have it."""
     reference = alias_of(name, "name the alias to roll back, e.g. aac@prod")
-    record = registry.rollback(lab, reference.name, reference.alias, who=who, why=why)
+    current = registry.read(lab, reference.name)
+    numbers = list(registry.before(current, reference.alias))
+    with ready_for(lab, current, reference.alias, numbers, replace_base, say) as warned:
+        record = registry.rollback(lab, reference.name, reference.alias, who=who, why=why, expected_seq=current.seq)
     move = record.history[-1]
     shares = shares_text(move.weights_after)
     return {
@@ -140,7 +137,7 @@ def rollback(lab: Lab, name: str, why: str, who: str) -> dict[str, Any]:
         "version": move.after,
         "before": move.before,
         "weights": move.weights_after,
-        "warnings": announce(lab, record),
+        "warnings": [*warned, *announce(lab, record)],
     }
 
 
@@ -199,7 +196,8 @@ def judged_alias(report: Report) -> str:
 def refusal(lab: Lab, found: Judged | None, run_id: str, alias: Alias, judged_for: str) -> dict[str, Any] | None:
     """Why `alias` may not be moved to a run, with the verdict's exit code; None when it may."""
     if found is None:
-        raise InputError(f"run {run_id} has no verdict", "give its spec a gate and run it, or use --force --reason")
+        what = f"{run_id}, a whole model," if _is_model(run_id) else f"run {run_id}"
+        raise InputError(f"{what} has no verdict", "give its spec a gate and run it, or use --force --reason")
     report, verdict = found
     reason = next(one.reason for one in report.candidates if one.run_id == run_id)
     if verdict is None:
@@ -250,9 +248,20 @@ def sha256_of_version(record: RegistryRecord, number: int | None) -> str | None:
     return next((version.adapter_sha256 for version in record.versions if version.version == number), None)
 
 
-def _version(lab: Lab, record: AdapterRecord, found: Judged | None, reason: str | None) -> Version:
-    """`version` is set by the registry."""
-    return Version(
+class Made(NamedTuple):
+    """What is promoted: its verdict where there is one, the version it becomes, and where its files lie."""
+
+    found: Judged | None
+    version: Version  # the number, and a full one's base_path, are set by the registry
+    folder: Path
+
+
+def _made(lab: Lab, run_id: str) -> Made:
+    """A finished run's adapter, or a whole model's folder."""
+    if _is_model(run_id):
+        return Made(None, full_version(lab, Path(run_id)), Path(run_id))
+    record, found = _adapter(lab, run_id), newest_verdict(lab, run_id)
+    version = Version(
         version=0,
         run_id=record.run_id,
         adapter_sha256=record.sha256,
@@ -260,7 +269,30 @@ def _version(lab: Lab, record: AdapterRecord, found: Judged | None, reason: str 
         base_path=record.job.base.path,
         verdict=found[1] if found else None,
         plan_id=found[0].plan_id if found else None,
-        forced_reason=reason,
         created=now(),
         contract=contract_of(lab, record),
+    )
+    return Made(found, version, lab.runs / run_id / "adapter")
+
+
+def _is_model(run_id: str) -> bool:
+    """Whether what was named is a whole model's folder."""
+    return not RUN_ID.fullmatch(run_id) and (Path(run_id) / "config.json").is_file()
+
+
+def full_version(lab: Lab, folder: Path) -> Version:
+    """A whole model as a version: a base of its own, named by its content. The registry looks at every weight."""
+    model_files.room_for(folder, lab.registry)
+    sha256 = describe(str(folder), lab).ref.sha256
+    return Version(
+        version=0,
+        run_id=short_id("m", sha256),
+        adapter_sha256=sha256,
+        base_sha256=sha256,
+        base_path=str(folder.absolute()),
+        verdict=None,
+        plan_id=None,
+        created=now(),
+        kind="full",
+        contract=contract_of_model(folder),
     )

@@ -150,6 +150,7 @@ def _loaded(lab: Lab) -> dict[str, str]:
     for lease in engine.running(lab):
         folder = lab.engines / lease.engine_id / ADAPTERS
         found |= {f"{path.parent.name}@{path.name}": lease.engine_id for path in folder.glob("*/v*")}
+        found[str(lease.spec["base_name"])] = lease.engine_id  # a full version's own name, where it is one
     return found
 
 
@@ -202,14 +203,15 @@ def push(lab: Lab, url: str, name: str = "") -> dict[str, Any]:
     for one in names:
         local, there = registry.read(lab, one), remote.record(one)
         _check_ahead(local, there, f"{url} has moves of {one} that this lab does not", f"ratchet registry pull {url}")
-        sent = [version for version in registry.living(local) if not remote.has(version.adapter_sha256)]
+        adapters = [version for version in registry.living(local) if version.kind == "lora"]
+        sent = [version for version in adapters if not remote.has(version.adapter_sha256)]
         for version in sent:
             folder = registry.version_folder(lab.registry, one, version.version)
             _check_content(folder, one, version)
             remote.store(version.adapter_sha256, folder)
         if local != there:
             remote.swap(local, there)
-        done.append({"name": one, "versions": len(sent), "moved": local != there})
+        done.append({"name": one, "versions": len(sent), "moved": local != there, "left": _full(local)})
     return {"url": url, "names": done}
 
 
@@ -228,15 +230,22 @@ def pull(lab: Lab, url: str, name: str = "") -> dict[str, Any]:
             fetched = 0
             for version in registry.living(there):
                 folder = registry.version_folder(lab.registry, one, version.version)
+                if version.kind == "full":
+                    continue
                 if version not in local.versions or not folder.is_dir():
                     remote.fetch(version.adapter_sha256, folder)
                     _check_content(folder, one, version)
                     fetched += 1
             if there != local:
                 registry.write(lab, there)
-        done.append({"name": one, "versions": fetched, "moved": there != local})
+        done.append({"name": one, "versions": fetched, "moved": there != local, "left": _full(there)})
     store.ingest(lab)
     return {"url": url, "names": done}
+
+
+def _full(record: RegistryRecord) -> list[str]:
+    """Full fine-tunes: whole models, which are copied by other means."""
+    return [f"{record.name}@v{version.version}" for version in registry.living(record) if version.kind == "full"]
 
 
 def _check_ahead(ahead: RegistryRecord, behind: RegistryRecord, problem: str, fix: str) -> None:

@@ -14,8 +14,10 @@ from harness.core.errors import EngineError, InputError
 from harness.core.paths import Lab
 from harness.core.records import RegistryRecord
 from harness.pipeline import attached
+from harness.pipeline.ahead import base_name
 from harness.pipeline.context import find_adapter
 from harness.pipeline.evaluation import engine_spec
+from harness.pipeline.subjects import BASE_NAME
 from harness.progress import Progress
 from serve import engine, keys, registry
 from serve.attach import Attached
@@ -110,7 +112,8 @@ def engine_for(lab: Lab, wanted: Wanted, progress: Progress) -> tuple[EngineSpec
     Also the names that it will answer to. InputError where it is not clear which base to serve.
     """
     records = read_records(lab, wanted.name, wanted.registry)
-    described = describe(wanted.base or _base_of(records), lab)
+    served_as, path = (BASE_NAME, wanted.base) if wanted.base else _base_of(records)
+    described = describe(path, lab)
     ranked = records if wanted.registry else [_ranked(lab, record) for record in records]
     versions = served(ranked, described.ref.sha256)
     fits = limits(versions, max_rank=wanted.max_lora_rank)
@@ -119,6 +122,7 @@ def engine_for(lab: Lab, wanted: Wanted, progress: Progress) -> tuple[EngineSpec
     usual = engine_spec(lab, described, [])
     spec = dataclasses.replace(
         usual,
+        base_name=served_as,
         host=wanted.host,
         port=wanted.port or None,
         cors=wanted.cors,
@@ -129,23 +133,28 @@ def engine_for(lab: Lab, wanted: Wanted, progress: Progress) -> tuple[EngineSpec
         extra=usual.extra | wanted.options,
     )
     labels = [one.label for one in versions if one.label not in fits.left_out]
+    labels += [] if served_as == BASE_NAME else [served_as]
     aliases = [
         f"{record.name}@{alias}"
         for record in records
         for alias, version in record.aliases.items()
         if f"{record.name}@v{version}" in labels
     ]
-    return spec, [*aliases, *labels, spec.base_name]
+    return spec, list(dict.fromkeys([*aliases, *labels, spec.base_name]))
 
 
 def _watch(lab: Lab, engine_id: str, stopping: Stopping, progress: Progress) -> None:
-    """Until it is to stop. Tells when the engine restarts and is back; EngineError when it is gone."""
-    folder, state = lab.engines / engine_id, "ready"
+    """Until it is to stop. Tells of restarts and of another base; EngineError when the engine is gone."""
+    folder, state, base = lab.engines / engine_id, "ready", ""
     while not stopping.wait(POLL_S):
         lease = read_lease(folder)
         if lease is None or lease.state in ("draining", "failed") or not leads(lease):
             why = f": {lease.error}" if lease and lease.error else ""
             raise EngineError(f"engine {engine_id} ended{why}", f"see {folder / LOG}")
+        if lease.spec["base_name"] != base:
+            if base:
+                progress.say(f"engine: {engine_id} serves {lease.spec['base_name']} now, in place of {base}")
+            base = lease.spec["base_name"]
         if lease.state != state:
             state = lease.state
             said = f"is back (restart {lease.restarts})" if state == "ready" else f"is restarting: {lease.error}"
@@ -212,22 +221,27 @@ def _ranked(lab: Lab, record: RegistryRecord) -> RegistryRecord:
     """The record with the ranks that older ones do not say, from the adapters' configs."""
     versions = [
         one.model_copy(update={"rank": find_adapter(lab, f"{record.name}@v{one.version}").rank})
-        if one.rank is None and not one.removed
+        if one.rank is None and one.kind == "lora" and not one.removed
         else one
         for one in record.versions
     ]
     return record.model_copy(update={"versions": versions})
 
 
-def _base_of(records: list[RegistryRecord]) -> str:
-    """The one base that all versions stand on."""
-    paths = {version.base_sha256: version.base_path for record in records for version in registry.living(record)}
-    if not paths:
+def _base_of(records: list[RegistryRecord]) -> tuple[str, str]:
+    """(served name, path) of the one base that what is asked for stands on; for one name, that of its alias `prod`."""
+    living = [(record.name, version) for record in records for version in registry.living(record)]
+    if not living:
         raise InputError("nothing was promoted yet", "ratchet promote RUN --as NAME@prod, or give --base")
-    if len(paths) > 1:
+    found = {version.base_sha256: (name, version) for name, version in living}
+    if len(found) > 1 and len(records) == 1:
+        main = records[0].aliases.get(registry.DEFAULT_ALIAS)
+        found = {one.base_sha256: (name, one) for name, one in living if one.version == main} or found
+    if len(found) > 1:
         names = ", ".join(record.name for record in records)
-        raise InputError("the registry's versions stand on different bases", f"name one to serve: {names}")
-    return next(iter(paths.values()))
+        raise InputError("the registry's versions stand on different bases", f"name one to serve: {names}; or --base")
+    name, version = next(iter(found.values()))
+    return base_name(name, version), version.base_path
 
 
 def _explain(server: engine.Engine, models: list[str], progress: Progress) -> None:

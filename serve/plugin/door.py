@@ -2,8 +2,9 @@
 
 `POST /ratchet/drain`, with the engine's token, closes the door: nothing new is accepted on the listening socket (the
 supervisor goes on accepting there), what comes over connections that are open already gets 503 with Retry-After, and
-running requests finish. Asked again, it says how many are left. Adapters that vLLM knows by name are kept in a file,
-written before whoever loaded one hears that it is there.
+running requests finish. Asked again, it says how many are left. Where a successor takes the socket over
+(serve.succession), the 503 says to come again at once. Adapters that vLLM knows by name are kept in a file, written
+before whoever loaded one hears that it is there.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from typing import Any
 
 from harness.core.errors import LabError
 from harness.core.paths import read_json, write_json
+from serve.child import HANDED_OVER, PROCESS_HEADER
 from serve.plugin.call import App, Message, Receive, Scope, Send
 
 DRAIN = "/ratchet/drain"
 RETRY_AFTER_S = 5  # the next one to answer is another engine behind a router, or the supervisor, which knows better
 LOADED = "RATCHET_LOADED"
-READY_FD = "RATCHET_READY_FD"
+READY_FD, TURN_FD = "RATCHET_READY_FD", "RATCHET_TURN_FD"
 
 
 @dataclass
@@ -67,6 +69,7 @@ class Door:
         self._app = app
         self._token = admin_token or os.environ["RATCHET_ADMIN_TOKEN"]
         self._memory = memory or Memory.from_environment()
+        self._process = os.environ.get("RATCHET_PROCESS", "")
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,7 +79,9 @@ class Door:
         if scope["path"] == DRAIN:
             return await self._drain(scope, state, send)
         if scope["method"] == "POST" and is_draining(state):
-            return await _answer(send, 503, _error("this engine is ending and takes no new requests"))
+            # straight away where another vLLM has taken the socket over, else when the next engine may be there
+            again_s = 1 if state.ratchet_draining == HANDED_OVER else RETRY_AFTER_S
+            return await _answer(send, 503, _error("this engine is ending and takes no new requests"), again_s)
         self._running += 1
         try:
             await self._app(scope, receive, self._noting(state, send) if "adapter" in scope["path"] else send)
@@ -95,8 +100,11 @@ class Door:
         given = dict(scope["headers"]).get(b"authorization", b"")
         if scope["method"] != "POST" or not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
             return await _answer(send, 401, _error("this needs the engine's admin token", "AuthenticationError"))
+        headers = dict(scope["headers"])
+        if headers.get(PROCESS_HEADER.encode(), b"").decode("latin-1") not in ("", self._process):
+            return await _answer(send, 409, _error("another process of this engine is meant", "ConflictError"))
         if not is_draining(state):
-            state.ratchet_draining = True
+            state.ratchet_draining = scope["query_string"].decode("latin-1") or "ending"
             for listening in state.server.servers:  # uvicorn's: only the accepting ends here
                 listening.close()
         connections = len(state.server.server_state.connections)
@@ -104,7 +112,20 @@ class Door:
 
 
 def is_draining(state: Any) -> bool:
-    return getattr(state, "ratchet_draining", False)
+    return bool(getattr(state, "ratchet_draining", ""))
+
+
+def stand_by() -> None:
+    """Where another vLLM still serves the socket: say that all is ready, and block until it is our turn.
+
+    Everybody else passes. RuntimeError where the supervisor does not want this process any more.
+    """
+    descriptor = os.environ.pop(TURN_FD, None)
+    if descriptor:
+        os.write(int(os.environ[READY_FD]), b"w")
+        if not os.read(int(descriptor), 1):
+            raise RuntimeError("this engine is not wanted any more")
+        os.close(int(descriptor))
 
 
 def announce() -> None:
@@ -117,14 +138,14 @@ def announce() -> None:
 
 
 def _error(message: str, kind: str = "ServiceUnavailableError") -> dict[str, Any]:
-    code = 401 if kind == "AuthenticationError" else 503
+    code = {"AuthenticationError": 401, "ConflictError": 409}.get(kind, 503)
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
-async def _answer(send: Send, status: int, body: dict[str, Any]) -> None:
+async def _answer(send: Send, status: int, body: dict[str, Any], retry_after_s: int = RETRY_AFTER_S) -> None:
     data = json.dumps(body).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
     if status == 503:
-        headers += [(b"retry-after", str(RETRY_AFTER_S).encode()), (b"connection", b"close")]
+        headers += [(b"retry-after", str(retry_after_s).encode()), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": data})

@@ -72,7 +72,7 @@ class Settings:
         """What prepares versions in the engine's folder; None without a registry or a folder."""
         if source is None or self.hold is None:
             return None
-        return Ready(source, self.hold.parent / ADAPTERS, self.base_path, self.max_lora_rank)
+        return Ready(source, self.hold.parent / ADAPTERS, self.base_path, self.max_lora_rank, self.base)
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -128,7 +128,8 @@ class Gatekeeper:
     def __init__(self, app: App, settings: Settings | None = None, watchers: Sequence[Watcher] | None = None) -> None:
         self._app = app
         self._settings = settings or Settings.from_environment()
-        self._names = Names(self._settings.base, self._settings.base_sha256, self._settings.registry)
+        base, hold = self._settings.base, self._settings.hold
+        self._names = Names(base, self._settings.base_sha256, self._settings.registry, hold.parent if hold else None)
         self._ready = self._settings.ready(self._names.source)
         keys = self._settings.keys
         used = keys.parent / f"used-{self._settings.engine_id}.json" if keys else None

@@ -12,6 +12,7 @@ from serve.plugin.call import Call, Refused
 from serve.registry import Reference, find, parse
 from serve.routing import identity, pick, sampled
 from serve.storage import source
+from serve.succession import is_coming
 
 
 class Named(NamedTuple):
@@ -23,10 +24,13 @@ class Named(NamedTuple):
 
 
 class Names:
-    """Resolves names per request; unknown ones leave no trace. `registry` is a folder or a URL."""
+    """Resolves names per request; unknown ones leave no trace. `registry` is a folder or a URL.
 
-    def __init__(self, base: str, base_sha256: str, registry: str | Path | None) -> None:
-        self.base, self._base_sha256 = base, base_sha256
+    `engine`: the folder of the engine, which says whether another base is about to take over.
+    """
+
+    def __init__(self, base: str, base_sha256: str, registry: str | Path | None, engine: Path | None = None) -> None:
+        self.base, self._base_sha256, self._engine = base, base_sha256, engine
         self.source = source(registry) if registry else None
 
     def resolve(self, call: Call, loaded: Mapping[str, Any]) -> Named:
@@ -59,9 +63,13 @@ class Names:
         return self.source.records() if self.source else []
 
     def serves(self, version: Version) -> bool:
-        """Whether this engine can answer with a version: it is there, and made for this base."""
-        here = not self._base_sha256 or version.base_sha256 == self._base_sha256
-        return here and not version.removed and version.kind == "lora"
+        """Whether this engine can answer with a version: it is there, and made for this base, or this base itself."""
+        return self._is_here(version) and not version.removed
+
+    def _is_here(self, version: Version) -> bool:
+        if not self._base_sha256:
+            return version.kind == "lora"
+        return version.base_sha256 == self._base_sha256
 
     def _behind(self, call: Call, reference: Reference, record: RegistryRecord, version: Version) -> Named:
         """What an alias stands for in this call."""
@@ -72,15 +80,17 @@ class Names:
         if weights:
             version = find(record, Reference(reference.name, None, pick(alias, weights, who)))
         model = self._served(call.asked, reference.name, version)
-        there = shadow and any(one.version == shadow.version and self.serves(one) for one in record.versions)
-        if not shadow or not there or shadow.version == version.version:
+        second = next((one for one in record.versions if shadow and one.version == shadow.version), None)
+        if not shadow or not second or not self.serves(second) or second.version == version.version:
             return Named(model, alias)
-        unseen = f"{reference.name}@v{shadow.version}" if sampled(f"{alias}:shadow", shadow.share, who) else None
-        return Named(model, alias, unseen)
+        unseen = self._served(call.asked, reference.name, second)
+        return Named(model, alias, unseen if sampled(f"{alias}:shadow", shadow.share, who) else None)
 
     def _served(self, asked: str, name: str, version: Version) -> str:
-        if self._base_sha256 and version.base_sha256 != self._base_sha256:
-            raise Refused(404, "NotFoundError", f"{asked} belongs to another base than {self.base}", "model")
-        if version.kind != "lora":
-            raise Refused(404, "NotFoundError", f"{asked} is a full fine-tune with an engine of its own", "model")
-        return f"{name}@v{version.version}"
+        if self._is_here(version):
+            return self.base if version.kind == "full" else f"{name}@v{version.version}"
+        if is_coming(self._engine, version.base_sha256):
+            message = f"{asked} moves to another base at this moment: ask again"
+            raise Refused(503, "ServiceUnavailableError", message, "model", {"retry-after": "1"})
+        what = "a full fine-tune" if version.kind == "full" else "made for another base"
+        raise Refused(404, "NotFoundError", f"{asked} is {what}; this engine serves {self.base}", "model")

@@ -26,8 +26,15 @@ FORGET_S = 10.0  # how long a refusal stands before the files are looked at agai
 class Ready:
     """One process' view of what is ready. Different versions are prepared at once, each by one thread."""
 
-    def __init__(self, source: Source, folder: Path, base: Path | None, max_lora_rank: int = RANKS[-1]) -> None:
-        self.source = source
+    def __init__(
+        self,
+        source: Source,
+        folder: Path,
+        base: Path | None,
+        max_lora_rank: int = RANKS[-1],
+        base_name: str = "",
+    ) -> None:
+        self.source, self._base_name = source, base_name
         self._shelf = Shelf(source, folder, base, max_lora_rank)
         self._running: dict[str, asyncio.Task[Path]] = {}
         self._refused: dict[str, tuple[float, RatchetError]] = {}
@@ -37,7 +44,7 @@ class Ready:
 
         The base and what is loaded are fine.
         """
-        if model in loaded or "@" not in model:
+        if model in loaded or "@" not in model or model == self._base_name:
             return
         try:
             await self.folder(model)

@@ -5,6 +5,7 @@ The plugin's `init_state` is also where a restarted engine gets its adapters bac
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from argparse import Namespace
@@ -16,13 +17,14 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.datastructures import State
 from starlette.exceptions import HTTPException
+from vllm import SamplingParams
 from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest
 
 from serve.launch import CPU_LORAS, wrong_kernels
 from serve.plugin import feedback
 from serve.plugin.call import Refused
 from serve.plugin.catalogue import PATH, catalogue, entry
-from serve.plugin.door import Memory, announce, is_draining
+from serve.plugin.door import TURN_FD, Memory, announce, is_draining, stand_by
 from serve.plugin.openapi import openapi
 from serve.plugin.scoring import score
 from serve.plugin.watchers import report
@@ -55,7 +57,17 @@ class Routes:
             raise RuntimeError(problem)
         state.ratchet_memory = Memory.from_environment()
         await bring_back(engine_client, state)
+        if TURN_FD in os.environ:
+            await first_token(engine_client)
+            await asyncio.to_thread(stand_by)
         announce()
+
+
+async def first_token(engine_client: Any) -> None:
+    """Answer one token before anybody is let in: a successor that cannot must not take over. Raises as vLLM does."""
+    asked = SamplingParams(max_tokens=1, temperature=0.0)
+    async for _ in engine_client.generate({"prompt_token_ids": [1]}, asked, "ratchet-first-token"):
+        pass
 
 
 async def bring_back(engine_client: Any, state: State) -> None:

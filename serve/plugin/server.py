@@ -27,7 +27,7 @@ from harness.core.errors import EngineError
 
 # vLLM only logs a plugin that does not import, and would run without it.
 from serve.plugin import lora_cpu, resolver, routes  # noqa: F401
-from serve.plugin.door import READY_FD
+from serve.plugin.door import READY_FD, TURN_FD
 from serve.versions import check_vllm
 
 LISTEN_FD = "RATCHET_LISTEN_FD"
@@ -53,11 +53,12 @@ def main() -> None:
 
 
 def inherited() -> socket.socket:
-    """The supervisor's socket. Neither it nor the pipe to the supervisor is passed on to vLLM's own children."""
+    """The supervisor's socket. Neither it nor the pipes to the supervisor are passed on to vLLM's own children."""
     listening = socket.socket(fileno=int(os.environ.pop(LISTEN_FD)))
     listening.set_inheritable(False)
-    if READY_FD in os.environ:
-        os.set_inheritable(int(os.environ[READY_FD]), False)
+    for name in (READY_FD, TURN_FD):
+        if name in os.environ:
+            os.set_inheritable(int(os.environ[name]), False)
     return listening
 
 

@@ -46,13 +46,13 @@ def make_adapters(folder: Path, base: Path, settings: Mapping[str, Mapping[str, 
     assert made.returncode == 0, made.stderr
 
 
-def publish(lab: Lab, name: str, run_id: str, folder: Path, base: Path = BASE) -> int:
+def publish(lab: Lab, name: str, run_id: str, folder: Path, base: Path = BASE, base_sha256: str = BASE_SHA256) -> int:
     """Mint the next version of `name`; its number."""
     version = Version(
         version=0,
         run_id=run_id,
         adapter_sha256=folder_sha256(folder, ("adapter_config.json", "adapter_model.safetensors")),
-        base_sha256=BASE_SHA256,
+        base_sha256=base_sha256,
         base_path=str(base),
         verdict=None,
         plan_id=None,

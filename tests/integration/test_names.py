@@ -22,7 +22,7 @@ from harness.core.errors import RegistryError
 from harness.core.paths import Lab
 from harness.core.records import Version, now
 from harness.pipeline import registry as care
-from harness.pipeline.promotion import preload
+from harness.pipeline.ahead import preload
 from serve import registry
 from serve.adapter_files import content_sha256
 from serve.engine import Engine, EngineSpec, ensure

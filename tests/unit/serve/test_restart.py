@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,61 +13,12 @@ import httpx
 import psutil
 import pytest
 
-from harness.core.paths import Lab, write_json
+from harness.core.paths import Lab
 from serve import adapters, engine
 from serve.client import Ask, ask_many
-from serve.engine import Engine, EngineSpec
-from serve.lease import Lease, is_busy, members, read_lease
-
-# What serve.engine starts, with the fake in vLLM's place and pulses that do not keep a test waiting.
-SUPERVISE = """
-import sys
-from pathlib import Path
-from serve import supervise
-folder = Path(sys.argv[1])
-fake = [sys.executable, "-m", "serve.fake", "--script", str(folder / "script.json"), "--port"]
-make = supervise.Supervisor
-supervise.Supervisor = lambda folder, leads: make(folder, lambda spec, port, cpu: [*fake, str(port)], leads)
-supervise.HEARTBEAT_S, supervise.PULSE_S = 1.0, 0.2
-supervise.main()
-"""
-
-
-class Life:
-    """One supervised fake; `lease` reads what it says now."""
-
-    def __init__(self, lab: Lab, script: dict[str, Any], **environment: str) -> None:
-        self.lab, self.folder = lab, lab.engines / "e-1"
-        self.folder.mkdir(parents=True)
-        write_json(self.folder / "spec.json", {"spec": EngineSpec("base", "tiny", "b" * 64).as_json(), "idle_s": 600})
-        write_json(self.folder / "script.json", {"base": "tiny", **script})
-        self.log = (self.folder / "engine.log").open("ab")
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", SUPERVISE, str(self.folder)],
-            start_new_session=True,
-            env={**os.environ, **environment},
-            stdout=self.log,
-            stderr=self.log,
-        )
-
-    @property
-    def lease(self) -> Lease:
-        found = read_lease(self.folder)
-        assert found is not None
-        return found
-
-    def until(self, state: str, restarts: int = 0) -> Lease:
-        _wait(lambda: (found := read_lease(self.folder)) and found.state == state and found.restarts >= restarts)
-        return self.lease
-
-    def vllm(self) -> psutil.Process:
-        return next(one for one in members(self.lease) if "serve.fake" in one.cmdline())
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self.log.close()
+from serve.engine import Engine
+from serve.lease import is_busy, read_lease
+from tests.unit.serve.lives import Crowd, Life, wait
 
 
 @pytest.fixture
@@ -90,7 +36,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Life]]:
 
 def test_everyone_who_connects_is_answered_while_vllm_starts_dies_and_comes_back(start: Callable[..., Life]) -> None:
     life = start({"dies_after": 30})
-    _wait(lambda: read_lease(life.folder) is not None)
+    wait(lambda: read_lease(life.folder) is not None)
     url = life.lease.url
     with Crowd(url) as crowd:
         crowd.until({503, 200})
@@ -107,7 +53,7 @@ def test_everyone_who_connects_is_answered_while_vllm_starts_dies_and_comes_back
 
 def test_the_error_of_the_stand_in_is_shaped_as_openais(start: Callable[..., Life]) -> None:
     life = start()
-    _wait(lambda: read_lease(life.folder) is not None)
+    wait(lambda: read_lease(life.folder) is not None)
     url = life.lease.url
     life.until("ready")
     life.vllm().suspend()  # it would answer the next connection, were it awake
@@ -132,7 +78,7 @@ def test_adapters_come_back_without_anyone_asking(start: Callable[..., Life], tm
     life.vllm().kill()
     life.until("ready", 1)
     assert set(adapters.listed(served)) == {"r-one", "r-three"}
-    assert json.loads((life.folder / "loaded.json").read_text()) == {
+    assert json.loads((life.folder / f"loaded-{'b' * 12}.json").read_text()) == {
         "r-one": str(tmp_path / "r-one"),
         "r-three": str(tmp_path / "r-three"),
     }
@@ -166,10 +112,10 @@ def test_draining_refuses_the_new_and_finishes_the_running(start: Callable[..., 
         kept.get("/health")  # a connection that stays open to vLLM itself
         running, answers = threading.Thread(target=lambda: answers.append(_complete(url))), []
         running.start()
-        _wait(lambda: _is_busy(life))
+        wait(lambda: _is_busy(life))
         life.process.send_signal(signal.SIGTERM)
         life.until("draining")
-        _wait(lambda: kept.get("/ready").json()["status"] == "draining")  # the lease says it a moment earlier
+        wait(lambda: kept.get("/ready").json()["status"] == "draining")  # the lease says it a moment earlier
         refused = kept.post("/v1/completions", json={"model": "tiny", "prompt": "x"})
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
         assert _complete(url).status_code == 503
@@ -185,7 +131,7 @@ def test_a_second_sigterm_ends_at_once(start: Callable[..., Life]) -> None:
     url = life.until("ready").url
     running = threading.Thread(target=lambda: _cut_short(url))
     running.start()
-    _wait(lambda: _is_busy(life))
+    wait(lambda: _is_busy(life))
     life.process.send_signal(signal.SIGTERM)
     life.until("draining")
     life.process.send_signal(signal.SIGTERM)
@@ -196,7 +142,7 @@ def test_a_second_sigterm_ends_at_once(start: Callable[..., Life]) -> None:
 
 def test_sigterm_during_the_start_ends_it(start: Callable[..., Life]) -> None:
     life = start()
-    _wait(lambda: read_lease(life.folder) is not None)
+    wait(lambda: read_lease(life.folder) is not None)
     life.process.send_signal(signal.SIGTERM)
     life.process.wait(30)
     assert read_lease(life.folder) is None
@@ -207,7 +153,7 @@ def test_stop_drains_unless_hurried(start: Callable[..., Life]) -> None:
     url = life.until("ready").url
     running = threading.Thread(target=lambda: _cut_short(url))
     running.start()
-    _wait(lambda: _is_busy(life))
+    wait(lambda: _is_busy(life))
     asked = iter([False, False, True])
     engine.stop(life.lab, "e-1", hurry=lambda: next(asked, False))
     running.join()
@@ -221,49 +167,6 @@ def test_only_the_token_drains(start: Callable[..., Life]) -> None:
         assert httpx.post(f"{url}/ratchet/drain", headers=headers).status_code == 401
     assert httpx.get(f"{url}/ratchet/drain", headers={"authorization": "Bearer x"}).status_code == 401
     assert httpx.get(f"{url}/ready").status_code == 200
-
-
-class Crowd:
-    """Clients that connect anew for every request, as fast as they are answered. `problems`: all but 200 and 503."""
-
-    def __init__(self, url: str, clients: int = 4) -> None:
-        self._url, self._over = url, threading.Event()
-        self.seen: Counter[int] = Counter()
-        self.problems: list[str] = []
-        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
-
-    def _ask(self) -> None:
-        fresh = httpx.Limits(max_keepalive_connections=0)
-        with httpx.Client(limits=fresh, timeout=90, trust_env=False) as http:
-            while not self._over.wait(0.01):
-                self._once(http)
-
-    def _once(self, http: httpx.Client) -> None:
-        try:
-            answer = http.post(f"{self._url}/v1/completions", json={"model": "tiny", "prompt": "the dog"})
-        except httpx.HTTPError as error:
-            self.problems.append(repr(error))
-        else:
-            self.seen[answer.status_code] += 1
-            told = "retry-after" in answer.headers
-            if answer.status_code != 200 and not (answer.status_code == 503 and told):
-                self.problems.append(answer.text)
-
-    def until(self, statuses: set[int]) -> None:
-        _wait(lambda: statuses <= set(self.seen))
-
-    def forget(self) -> None:
-        self.seen.clear()
-
-    def __enter__(self) -> Crowd:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
 
 
 def _complete(url: str) -> httpx.Response:
@@ -284,11 +187,3 @@ def _adapter(folder: Path) -> Path:
     (folder / "adapter_config.json").write_text(json.dumps({"r": 8}))
     (folder / "adapter_model.safetensors").write_bytes(b"")
     return folder
-
-
-def _wait(done: Callable[[], object]) -> None:
-    for _ in range(1200):
-        if done():
-            return
-        time.sleep(0.05)
-    pytest.fail("it did not happen")

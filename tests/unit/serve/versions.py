@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.core.paths import Lab
 from harness.core.records import PromptContract, Version, now
-from serve import registry
+from serve import model_files, registry
 from serve.adapter_files import content_sha256
 
 BASE = "b" * 64
@@ -49,6 +49,24 @@ def adapter(folder: Path, mark: int, rank: int = 1) -> Path:
     (target / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": rank}))
     (target / "adapter_model.safetensors").write_bytes(weights(mark, rank))
     return target
+
+
+def model(folder: Path, mark: int = 9) -> Path:
+    """A whole model's folder: enough of one for every check of its files."""
+    target = folder / f"model-{mark}"
+    target.mkdir(parents=True)
+    (target / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], "mark": mark}))
+    (target / "tokenizer.json").write_text("{}")
+    (target / "model.safetensors").write_bytes(weights(mark))
+    return target
+
+
+def add_full(lab: Lab, name: str, folder: Path) -> Version:
+    """The model in `folder` as the next version."""
+    sha256 = model_files.content_sha256(folder)
+    told = {"run_id": "m-1", "adapter_sha256": sha256, "base_sha256": sha256, "kind": "full", "verdict": None}
+    made = Version(version=0, base_path=str(folder), plan_id=None, created=now(), **told)
+    return registry.add_version(lab, name, made, folder)
 
 
 def add(

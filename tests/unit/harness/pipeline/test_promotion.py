@@ -254,7 +254,12 @@ def engine(desk, serving):
     def start(**fields):
         url = serving(Script(base_sha256=base_sha256, registry=str(desk.lab.registry), **fields))
         own = psutil.Process()
-        spec = {"base_sha256": base_sha256, "registry": str(desk.lab.registry), "base_path": "base"}
+        spec = {
+            "base_sha256": base_sha256,
+            "registry": str(desk.lab.registry),
+            "base_path": "base",
+            "base_name": "base",
+        }
         Lease(
             engine_id="e-fake", pid=own.pid, pgid=own.pid, started=own.create_time(), port=int(url.rpartition(":")[2]),
             state="ready", spec=spec, admin_token="fake",
