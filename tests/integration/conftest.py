@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from loop import Finished, finish
 
 from harness.core.paths import Lab
 from serve.engine import reap, stop
@@ -43,3 +44,9 @@ def stories260k() -> Path:
             pytest.fail(f"{folder} is missing in CI")
         pytest.skip(f"{folder} is not on this machine")
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(engines_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """One run for all files that need a finished lab, whatever is in it: TOGETHER in tests/conftest.py names them."""
+    return finish(tmp_path_factory.mktemp("finished"))

@@ -1,6 +1,6 @@
 """Keys in force on the real engine: the pipeline works on, attacks get a 4xx and change nothing, no route is unknown.
 
-One `ratchet run` makes the lab and starts the engine, with a key there from the beginning; everything else uses both.
+One `ratchet run` made the lab and started the engine, with a key there from the beginning; everything else uses both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import httpx
 import hypothesis
 import pytest
 import schemathesis
-from loop import ROOT, answer, one_adapter, small_spec, sql, succeed
+from loop import ROOT, Finished, answer, sql, succeed
 
 from harness.base import describe
 from harness.core.paths import Lab
@@ -63,11 +63,8 @@ def made(lab: Path, name: str, *words: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def world(engines_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    place = tmp_path_factory.mktemp("keyed")
-    lab, spec = Lab(place / "lab"), one_adapter(small_spec(place))
-    infer = made(lab.root, "infer")
-    succeed(lab.root, "run", str(spec))
+def world(finished: Finished) -> Iterator[World]:
+    lab, infer = Lab(finished.fresh()), finished.secret
     run_id = sql(lab.root, "select run_id from runs")[0]["run_id"]
     succeed(lab.root, "promote", run_id, "--as", "support@prod", "--force", "--reason", "for the test")
     feedback, limited = made(lab.root, "feedback", "--scope", "feedback"), made(lab.root, "limited", "--tpm", "600")

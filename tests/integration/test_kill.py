@@ -18,29 +18,27 @@ from pathlib import Path
 
 import psutil
 import pytest
-from loop import ROOT, answer, one_adapter, ratchet, small_spec, sql, succeed
+from loop import ROOT, Finished, answer, ratchet, sql, succeed
 
 from harness.core.faults import WRITE_POINTS
+from harness.core.records import EvalRecord
 
 TABLES = ("plans", "runs", "train_steps", "evals", "items", "scores", "parity", "verdicts")
+COUNTS = " union all ".join(f"select '{table}' what, count(*) n from {table}" for table in TABLES)
+DOUBLED = "select 'doubled', count(*) from (select 1 from items group by eval_id, item_id having count(*) > 1)"
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, engines_dir: Path) -> tuple[Path, Path]:
-    """(lab, spec) of a finished run with one adapter; `lab` of a test is a fresh copy of it at its own old path."""
-    place = tmp_path_factory.mktemp("kill")
-    spec = one_adapter(small_spec(place))
-    succeed(place / "lab", "run", str(spec))
-    shutil.copytree(place / "lab", place / "kept")
-    return place / "kept", spec
+def counts(finished: Finished) -> dict[str, int]:
+    """Of the store that the run left."""
+    found = _counts(finished.kept)
+    assert found["doubled"] == 0
+    return found
 
 
 @pytest.fixture
-def lab(finished: tuple[Path, Path]) -> Path:
-    lab = finished[0].parent / "lab"
-    shutil.rmtree(lab)
-    shutil.copytree(finished[0], lab)
-    return lab
+def lab(finished: Finished, counts: dict[str, int]) -> Path:
+    return finished.fresh()
 
 
 def _remove(*patterns: str) -> Callable[[Path], None]:
@@ -55,14 +53,28 @@ def _remove(*patterns: str) -> Callable[[Path], None]:
 
 
 STORE = ("store", "ratchet.duckdb", "reports")
+
+
+def _remove_evals(kind: str = "", evalset: str = "") -> Callable[[Path], None]:
+    """Those of one kind of subject or on one evalset, and what was made of them; the others must stay as they are."""
+
+    def remove(lab: Path) -> None:
+        found = [EvalRecord.read(path) for path in lab.glob("evals/e-*/eval.json")]
+        gone = [one for one in found if kind in ("", one.subject.kind) and evalset in ("", one.evalset)]
+        assert 0 < len(gone) < len(found)
+        _remove(*(f"evals/{one.eval_id}" for one in gone), *STORE)(lab)
+
+    return remove
+
+
 # write point -> what is taken away before, so that a command comes by it again
 BEHIND: dict[str, Callable[[Path], None]] = {
     "plan.record": _remove("plans", *STORE),
     "adapter.files": _remove("runs", *STORE),
     "adapter.record": _remove("runs", *STORE),
     "parity.record": _remove("evals", *STORE),
-    "eval.item": _remove("evals/e-*", *STORE),
-    "eval.record": _remove("evals/e-*", *STORE),
+    "eval.item": _remove_evals(kind="adapter"),
+    "eval.record": _remove_evals(kind="adapter"),
     "store.ingest": _remove(*STORE),
     "store.publish": _remove(*STORE),
     "registry.look": _remove("registry/looks", "reports"),
@@ -77,18 +89,18 @@ POINTS = [pytest.param(point, marks=pytest.mark.long if point in SLOW else ()) f
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_killed_run_is_finished_by_the_next(point: str, finished: tuple[Path, Path], lab: Path) -> None:
-    original, spec = finished
+def test_a_killed_run_is_finished_by_the_next(
+    point: str, finished: Finished, counts: dict[str, int], lab: Path
+) -> None:
     BEHIND[point](lab)
-    killed = ratchet(lab, "run", str(spec), RATCHET_KILL_AT=point)
+    killed = ratchet(lab, "run", str(finished.spec), RATCHET_KILL_AT=point)
     by_child = point.split(".")[0] in ("adapter", "store")  # there the command survives, and says so
     assert killed.returncode == (1 if by_child else -signal.SIGKILL), killed.stderr
     kept = _stamps(lab)
-    again = ratchet(lab, "run", str(spec))
+    again = ratchet(lab, "run", str(finished.spec))
     assert again.returncode == 0, again.stderr
     assert {path: stamp for path, stamp in _stamps(lab).items() if path in kept} == kept
-    assert _counts(lab) == _counts(original)
-    assert sql(lab, "select count(*) n from items group by eval_id, item_id having n > 1") == []
+    assert _counts(lab) == counts
     assert list(lab.rglob("*.tmp")) == []
 
 
@@ -136,33 +148,31 @@ def test_a_killed_promotion_and_campaign_are_repeated(lab: Path) -> None:
     assert [one["campaign"] for one in answer(lab, "campaign", "list")] == ["c"]
 
 
-def test_training_dies_with_the_command(finished: tuple[Path, Path], lab: Path) -> None:
+def test_training_dies_with_the_command(finished: Finished, counts: dict[str, int], lab: Path) -> None:
     """kill -9 of `ratchet run` in the middle of training leaves no worker, and the next command finishes the run."""
-    original, spec = finished
     _remove("runs", *STORE)(lab)
     environment = {**os.environ, "RATCHET_LAB": str(lab), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "harness.cli", "run", str(spec)]
+    command = [sys.executable, "-m", "harness.cli", "run", str(finished.spec)]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL) as running:
         worker = _wait(lambda: _workers(running.pid), 120)[0]
         running.kill()
     _wait(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, 30)
-    succeed(lab, "run", str(spec))
-    assert _counts(lab) == _counts(original)
+    succeed(lab, "run", str(finished.spec))
+    assert _counts(lab) == counts
 
 
 def test_a_run_killed_while_its_engine_starts_leaves_nothing_behind(
-    finished: tuple[Path, Path], lab: Path, tmp_path: Path
+    finished: Finished, counts: dict[str, int], lab: Path, tmp_path: Path
 ) -> None:
     """The supervisor dies at its lease; the next command reaps the process group and starts a new engine."""
-    original, spec = finished
     engines = tmp_path / "engines"
-    _remove("evals/e-*", *STORE)(lab)
-    killed = ratchet(lab, "run", str(spec), RATCHET_KILL_AT="engine.lease", RATCHET_ENGINES=str(engines))
+    _remove_evals(evalset="aac_style")(lab)
+    killed = ratchet(lab, "run", str(finished.spec), RATCHET_KILL_AT="engine.lease", RATCHET_ENGINES=str(engines))
     assert killed.returncode == 1
     assert killed.stderr.strip().count("\n") < 20
     try:
-        succeed(lab, "run", str(spec), RATCHET_ENGINES=str(engines))
-        assert _counts(lab) == _counts(original)
+        succeed(lab, "run", str(finished.spec), RATCHET_ENGINES=str(engines))
+        assert _counts(lab) == counts
         (engine,) = answer_with(lab, engines)["engines"]
         group = os.getpgid(_pid_of(engines))
         os.killpg(group, signal.SIGSTOP)  # a supervisor that cannot clean up after itself …
@@ -217,4 +227,5 @@ def _stamps(lab: Path) -> dict[str, int]:
 
 
 def _counts(lab: Path) -> dict[str, int]:
-    return {table: int(sql(lab, f"select count(*) n from {table}")[0]["n"]) for table in TABLES}
+    """Rows of each table, and items that stand in the store twice."""
+    return {row["what"]: int(row["n"]) for row in sql(lab, f"{COUNTS} union all {DOUBLED}")}
