@@ -14,6 +14,9 @@ SHARED = ROOT.parent / "shared"
 TOGETHER = {
     "tests/integration/test_attacks.py": "one finished lab",
     "tests/integration/test_kill.py": "one finished lab",
+    "tests/integration/test_engine.py": "one engine",
+    "tests/integration/test_lm_eval.py": "one engine",
+    "tests/integration/test_replaced.py": "one engine",
 }
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub, which reads it once

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -22,19 +21,7 @@ from serve.adapter_files import content_sha256
 from serve.client import Ask, ask_many
 from serve.sockets import free_port
 
-ADAPTERS = {"one": {"r": 8, "lora_alpha": 16, "seed": 1}, "two": {"r": 4, "lora_alpha": 8, "seed": 2}}
 KEY = "stock-key"
-
-
-@pytest.fixture(scope="module")
-def made(stories260k: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("adapters")
-    job = {"base": str(stories260k), "folder": str(folder), "adapters": ADAPTERS, "sequences": [[1, 403]]}
-    (folder / "job.json").write_text(json.dumps(job))
-    child = Path(__file__).with_name("make_adapters.py")
-    done = subprocess.run([sys.executable, child, folder / "job.json"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +47,11 @@ def stock(stories260k: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         server.wait()
 
 
-def test_versions_are_served_and_promotions_followed(stock: str, made: Path, stories260k: Path, tmp_path: Path) -> None:
+def test_versions_are_served_and_promotions_followed(
+    stock: str, adapters_dir: Path, stories260k: Path, tmp_path: Path
+) -> None:
     lab, headers = Lab(tmp_path / "lab"), {"authorization": f"Bearer {KEY}"}
-    _promote(lab, "one", made, stories260k)
+    _promote(lab, adapters_dir / "r-one", stories260k)
     words = [sys.executable, "-m", "harness.cli", "serve", "aac", "--attach", stock, "--attach-key-env", "STOCK_KEY"]
     serving = subprocess.Popen(
         [*words, "--lab", str(lab.root)], env={**os.environ, "STOCK_KEY": KEY}, stderr=subprocess.PIPE, text=True
@@ -70,7 +59,7 @@ def test_versions_are_served_and_promotions_followed(stock: str, made: Path, sto
     assert serving.stderr is not None
     try:
         _wait(lambda: "aac@v1" in _models(stock, headers))
-        _promote(lab, "two", made, stories260k)
+        _promote(lab, adapters_dir / "r-two", stories260k)
         _wait(lambda: "aac@v2" in _models(stock, headers))
         models = ["stock", "aac@v1", "aac@v2"]
         asks = [Ask(model, prompt="The dog", sampling={"temperature": 0, "max_tokens": 16}) for model in models]
@@ -90,18 +79,18 @@ def test_versions_are_served_and_promotions_followed(stock: str, made: Path, sto
     assert "aac@v1" in _models(stock, headers), "what is loaded stays"
 
 
-def _promote(lab: Lab, name: str, made: Path, base: Path) -> None:
+def _promote(lab: Lab, folder: Path, base: Path) -> None:
     version = Version(
         version=0,
-        run_id=f"r-{name}",
-        adapter_sha256=content_sha256(made / name),
+        run_id=folder.name,
+        adapter_sha256=content_sha256(folder),
         base_sha256=describe(str(base), lab).ref.sha256,
         base_path=str(base),
         verdict=None,
         plan_id=None,
         created=now(),
     )
-    added = registry.add_version(lab, "aac", version, made / name)
+    added = registry.add_version(lab, "aac", version, folder)
     registry.move(lab, "aac", "prod", added.version, who="test", why="test")
 
 

@@ -6,21 +6,20 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from stories import World as Stories
 
 from harness.core.journal import read_all
-from harness.core.paths import Lab
 from serve import adapters
-from serve.engine import Engine, EngineSpec, ensure
+from serve.engine import Engine
 
 DOCUMENTS = 24
 PARITY = 1e-3  # nats, fp32 (issue 3)
 SHORT = 800  # characters: what is longer would be cut at 512 tokens
-NAME = "r-lm-eval"
+NAME = "r-seven"
 STOCK = """
 import json, sys
 from lm_eval import simple_evaluate
@@ -62,14 +61,8 @@ class World(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def world(
-    engines_dir: Path, stories260k: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
+def world(stories: Stories, stories260k: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("lm_eval")
-    job = {"base": str(stories260k), "folder": str(folder), "sequences": [[1, 5]]}
-    (folder / "job.json").write_text(json.dumps(job | {"adapters": {NAME: {"r": 8, "lora_alpha": 16, "seed": 5}}}))
-    child = Path(__file__).with_name("make_adapters.py")
-    subprocess.run([sys.executable, child, folder / "job.json"], capture_output=True, check=True)
     tasks = folder / "tasks"
     tasks.mkdir()
     for name, (file, text) in TASKS.items():
@@ -84,10 +77,8 @@ def world(
             f"test_split: test\nmetric_list: [{{metric: {metric}, aggregation: mean, higher_is_better: true}}]\n"
             f"metadata: {{version: 1.0}}\n{text}"
         )
-    spec = EngineSpec(str(stories260k), "tiny", "b" * 64, dtype="float32", max_lora_rank=8)
-    with ensure(Lab(tmp_path_factory.mktemp("lab")), spec) as engine:
-        adapters.load(engine, NAME, folder / NAME)
-        yield World(engine, stories260k, tasks)
+    adapters.load(stories.engine, NAME, stories.folder / NAME)
+    return World(stories.engine, stories260k, tasks)
 
 
 def run(command: list[str], world: World, told: str = "") -> str:
