@@ -131,7 +131,8 @@ def test_a_killed_command_goes_on_where_it_was(desk, rewriter, command):
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     rewriter.asked = []
     assert desk.ratchet(*command).code == 0
-    assert len(rewriter.asked) == 15, "five were on disk"
+    # the server may still get to what the killed command had asked: those rows are not on disk, and asked again
+    assert len(set(rewriter.asked)) == 15, "five were on disk"
     assert len(rows(desk)) == 20
 
 
