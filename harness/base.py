@@ -12,7 +12,7 @@ from harness.core.errors import InputError
 from harness.core.fingerprint import sha256_of
 from harness.core.paths import Lab, read_json, write_json
 from harness.core.records import BaseRef
-from serve.model_files import CONTENT, content_sha256
+from serve.model_files import CONTENT, content_sha256, json_object
 
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 BYTES_PER_VALUE = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I8": 1, "U8": 1, "F8_E4M3": 1, "F8_E5M2": 1}
@@ -143,11 +143,4 @@ def _tokenizer_settings(folder: Path) -> dict[str, Any]:
 
 
 def _json_file(path: Path) -> dict[str, Any]:
-    """A JSON object of the base; it is a person's file, so what is wrong with it is an InputError."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error})", "download the base again") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path} is not a JSON object", "download the base again")
-    return value
+    return json_object(path, "download the base again")

@@ -24,6 +24,7 @@ KEPT = (
 )  # what loading it may want besides: shards' index, old vocabularies
 INDEX = "model.safetensors.index.json"
 ADAPTER = "adapter_config.json"
+AGAIN = "save or copy the model again"
 
 
 def content_sha256(folder: Path) -> str:
@@ -38,7 +39,7 @@ def check_files(folder: Path) -> None:
     """
     if (folder / ADAPTER).is_file():
         raise InputError(f"{folder} is an adapter, not a whole model", "take it in with ratchet adopt")
-    config = _object(folder / "config.json")
+    config = json_object(folder / "config.json", AGAIN)
     if not config.get("architectures"):
         raise InputError(f"{folder}/config.json names no architectures", "save the model with save_pretrained")
     if "auto_map" in config:
@@ -74,17 +75,20 @@ def _check_index(folder: Path, there: set[str]) -> None:
     path = folder / INDEX
     if not path.is_file():
         return
-    shards = _object(path).get("weight_map")
+    shards = json_object(path, AGAIN).get("weight_map")
     named = set(shards.values()) if isinstance(shards, dict) else set()
     if missing := sorted(str(name) for name in named if name not in there):
         raise InputError(f"{folder} lacks {missing[0]}, which {INDEX} names", "copy it again")
 
 
-def _object(path: Path) -> dict[str, Any]:
+def json_object(path: Path, fix: str) -> dict[str, Any]:
+    """A JSON object of a model; it is a person's file, so what is wrong with it is an InputError."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error})", "name the folder of a whole model") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})", fix) from None
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error})", fix) from None
     if not isinstance(value, dict):
-        raise InputError(f"{path} is not a JSON object", "name the folder of a whole model")
+        raise InputError(f"{path} is not a JSON object", fix)
     return value

@@ -192,11 +192,7 @@ class Supervisor:
         return Over(None, ready_s)
 
     async def _retire(self, child: Child) -> None:
-        began = time.monotonic()
-        while child.returncode is None and self.stops < 2:
-            if is_done(await child.drain(), time.monotonic() - began, self._drain_s):
-                break
-            await asyncio.sleep(POLL_S)
+        await self._finish(child, self._drain_s, stand_in=False)
         await self._end(child, GRACE_S)
 
     async def _end(self, child: Child, grace_s: float) -> None:
@@ -272,14 +268,19 @@ class Supervisor:
 
         No connection is lost on the way: one that vLLM does not take waits in the socket's queue for us.
         """
+        await self._finish(child, limit_s, stand_in=True)
+        await self._standin.start()
+
+    async def _finish(self, child: Child, limit_s: float, stand_in: bool) -> None:
+        """Have vLLM accept no more, and wait for what it has begun. `stand_in`: we accept meanwhile, not another."""
         began = time.monotonic()
         while child.returncode is None and child.announced() and self.stops < 2:
             left = await child.drain()
-            await self._standin.start()
+            if stand_in:
+                await self._standin.start()
             if is_done(left, time.monotonic() - began, limit_s):
                 break
             await asyncio.sleep(POLL_S)
-        await self._standin.start()
 
     def _kill_orphans(self) -> None:
         """What vLLM left: `kill -9` of the API server leaves its engine core alive, with all of its memory."""

@@ -38,6 +38,8 @@ class ExportedForm(str, Enum):
 
 
 CampaignArgument = Annotated[str, typer.Argument(help="A campaign's name.")]
+OverlapOption = Annotated[float, typer.Option("--overlap", min=0, max=1, help="Share of pairs that every rater sees.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0)]
 PurposeOption = Annotated[
     PurposeChoice,
     typer.Option("--purpose", help="What the votes are for, for good; prompts of the other are left out."),
@@ -75,9 +77,7 @@ def campaign_create(
         int | None,
         typer.Option("--pairs", min=2, help="Draw about N pairs: half at random, half where answers differ."),
     ] = None,
-    overlap: Annotated[
-        float, typer.Option("--overlap", min=0, max=1, help="Share of pairs that every rater sees.")
-    ] = 1.0,
+    overlap: OverlapOption = 1.0,
     repeats: Annotated[float, typer.Option("--repeats", min=0, max=0.5, help="Share of pairs to show again.")] = 0.05,
     pair: Annotated[
         list[str] | None, typer.Option("--pair", help="Of more subjects, compare I:J only, counted from 1. Repeatable.")
@@ -85,7 +85,7 @@ def campaign_create(
     calibration: Annotated[Path | None, typer.Option("--calibration", help="Pairs to begin with, explained.")] = None,
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, max=2.0)] = 1.0,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1)] = 256,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    seed: SeedOption = 0,
     win_rate: WinRateOption = 0.6,
     ties: TiesOption = 0.2,
     raters: RatersOption = 3,
@@ -127,10 +127,8 @@ def campaign_tried(
     campaign: Annotated[str, typer.Argument(help="A name for the campaign.")],
     name: Annotated[str, typer.Option("--name", help="The registry name whose next round these votes train.")],
     purpose: PurposeOption = PurposeChoice.train,
-    overlap: Annotated[
-        float, typer.Option("--overlap", min=0, max=1, help="Share of pairs that every rater sees.")
-    ] = 1.0,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    overlap: OverlapOption = 1.0,
+    seed: SeedOption = 0,
     lab: LabOption = DEFAULT_LAB,
     format: FormatOption = Format.text,
 ) -> None:
@@ -260,10 +258,8 @@ def campaign_import(
     name: Annotated[str, typer.Option("--name", help="The registry name whose next round the votes train.")] = "",
     purpose: PurposeOption = PurposeChoice.train,
     rater: Annotated[str, typer.Option("--rater", help="Whose the votes are that name nobody.")] = "imported",
-    overlap: Annotated[
-        float, typer.Option("--overlap", min=0, max=1, help="Share of pairs that every rater sees.")
-    ] = 1.0,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    overlap: OverlapOption = 1.0,
+    seed: SeedOption = 0,
     lab: LabOption = DEFAULT_LAB,
     format: FormatOption = Format.text,
 ) -> None:

@@ -34,7 +34,7 @@ def contract_of(lab: Lab, record: AdapterRecord) -> PromptContract:
     return PromptContract(
         system_prompts={one.evalset: text for one in evals if (text := _system(one))},
         chat_template=template,
-        chat_template_sha256=hashlib.sha256(template.encode()).hexdigest() if template else None,
+        chat_template_sha256=_sha256(template),
         template=_template(evals),
         trained_tokens=longest if isinstance(longest, int) else None,
         context_tokens=max((int(one.engine.get("max_model_len") or 0) for one in evals), default=0) or None,
@@ -45,17 +45,12 @@ def contract_of(lab: Lab, record: AdapterRecord) -> PromptContract:
 
 def contract_of_model(folder: Path) -> PromptContract:
     """Of a full fine-tune trained elsewhere: what its own files say. Nothing here evaluated it."""
-    template = chat_template(folder)
-    return PromptContract(
-        system_prompts={},
-        chat_template=template,
-        chat_template_sha256=hashlib.sha256(template.encode()).hexdigest() if template else None,
-        template=None,
-        trained_tokens=None,
-        context_tokens=None,
-        stop=[stop] if (stop := special_tokens(folder)["eos_token"]) else [],
-        sampling={},
-    )
+    template, stop = chat_template(folder), special_tokens(folder)["eos_token"]
+    return PromptContract(chat_template=template, chat_template_sha256=_sha256(template), stop=[stop] if stop else [])
+
+
+def _sha256(template: str | None) -> str | None:
+    return hashlib.sha256(template.encode()).hexdigest() if template else None
 
 
 def _evals(lab: Lab, adapter_sha256: str) -> list[EvalRecord]:

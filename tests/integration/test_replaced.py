@@ -18,6 +18,7 @@ from serve import adapters, registry
 from serve.client import ask_many
 from serve.engine import reap, running
 from serve.lease import Lease, leads, members, read_lease
+from tests.unit.serve.lives import Clients
 
 
 def test_a_killed_engine_core_is_replaced_and_nobody_is_refused(stories: World) -> None:
@@ -77,7 +78,7 @@ def _lease(stories: World) -> Lease:
     return lease
 
 
-class Load:
+class Load(Clients):
     """Clients that ask without a pause, one of them for streams. `problems`: whatever nobody should see."""
 
     def __init__(self, url: str, models: list[str], right: dict[str, str]) -> None:
@@ -120,16 +121,6 @@ class Load:
         if not any('"error"' in line or '"finish_reason":"' in line for line in lines):
             self.problems.append(f"a stream ended without saying why: {lines[-1]}")
         return None
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
 
 
 def _wait(done: Any) -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import psutil
@@ -84,7 +84,24 @@ class Life:
         self.log.close()
 
 
-class Crowd:
+class Clients:
+    """Threads that go on until the block is left."""
+
+    _threads: list[threading.Thread]
+    _over: threading.Event
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+
+class Crowd(Clients):
     """Clients that ask as fast as they are answered. `problems`: all but 200 and 503 with Retry-After.
 
     `keep`: over one connection each, for as long as the server keeps it; else each request comes over a new one.
@@ -121,16 +138,6 @@ class Crowd:
 
     def forget(self) -> None:
         self.seen.clear()
-
-    def __enter__(self) -> Crowd:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
 
 
 def wait(done: Callable[[], object]) -> None:
