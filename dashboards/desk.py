@@ -228,21 +228,20 @@ class Desks:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._open: dict[str, Desk] = {}
-        self._lock = threading.Lock()
+        self._opening: dict[str, threading.Lock] = {}
 
     def of(self, campaign: str) -> Desk:
         """Raises as `Desk` does."""
         found = self._open.get(campaign)
         if found is None:
-            with self._lock:
+            with self._opening.setdefault(campaign, threading.Lock()):  # a large one takes seconds; others go on
                 found = self._open.get(campaign) or Desk(self._lab, campaign)
                 self._open[campaign] = found
         return found
 
     def close(self) -> None:
-        with self._lock:
-            for desk in self._open.values():
-                desk.close()
+        for desk in list(self._open.values()):
+            desk.close()
 
 
 def _vote(

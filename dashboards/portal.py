@@ -32,6 +32,7 @@ from harness.people.accounts import SESSION_DAYS
 
 DEFAULT_PORT = 7862
 HASHES_AT_ONCE = 2  # argon2 takes 64 MiB and a core for each; more would only wait for one another
+OPENED_AHEAD = 8  # campaigns; older ones open when somebody comes
 NAMES_KEPT_S = 3  # a campaign that was opened or closed shows as such after this
 
 T = TypeVar("T")
@@ -75,7 +76,8 @@ class Portal:
         self.audit.close()
 
     def app(self, ahead: bool = False) -> fastapi.FastAPI:
-        """Everything, behind the gate. `ahead`: with the pages built that can be before anybody comes."""
+        """Everything, behind the gate. `ahead`: with the pages built that can be before anybody comes, and the newest
+        names opened while people sign in."""
         halls = [Hall(self, page) for page in self.pages]
         if ahead:
             web.settle_matplotlib()
@@ -84,7 +86,10 @@ class Portal:
 
         @contextlib.asynccontextmanager
         async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[None]:
+            opening = asyncio.create_task(_open_ahead(halls if ahead else []))
             yield
+            opening.cancel()
+            await asyncio.gather(opening, return_exceptions=True)
             for hall in halls:
                 await hall.close()
 
@@ -193,6 +198,11 @@ def _local(path: str) -> str:
     return quote(path, safe="/?=&%,.@+~-") if safe else "/"
 
 
+async def _open_ahead(halls: Sequence[Hall]) -> None:
+    for hall in halls:
+        await hall.open_ahead()
+
+
 class Hall:
     """ASGI: one entry of PAGES. Builds the page (of a name) when it is first asked for, and keeps it until the end."""
 
@@ -208,6 +218,15 @@ class Hall:
         """Build what all names share, before anybody asks."""
         if self.page.shared and not self._open:
             self._open[""] = Stand.of(self._portal, self.page, "")
+
+    async def open_ahead(self) -> None:
+        """Prepare the newest names of a shared page, one by one; a campaign of 100,000 pairs and half as many votes
+        takes two seconds."""
+        if not self.page.shared or self.page.names is None:
+            return
+        for name in (await self._names(self.page.names))[: -OPENED_AHEAD - 1 : -1]:
+            with contextlib.suppress(KeyError, RatchetError):  # whoever comes for it is told
+                await self._stand(name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         name = ""
@@ -242,8 +261,10 @@ class Hall:
         async with self._lock:
             if which not in self._open:
                 self._open[which] = await run_in_threadpool(Stand.of, self._portal, self.page, which)
-            await self._open[which].ready_for(name)
-            return self._open[which]
+            stand = self._open[which]
+            await stand.start()
+        await stand.ready_for(name)  # without the lock: nobody waits for another campaign
+        return stand
 
     async def _names(self, names: Callable[[Lab], list[str]]) -> list[str]:
         """The names that there are, looked up anew every few seconds: a page asks for many parts."""
@@ -261,6 +282,7 @@ class Stand:
         self._over = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._ready: set[str] = set()
+        self._preparing: dict[str, asyncio.Lock] = {}
 
     @classmethod
     def of(cls, portal: Portal, page: Page, name: str) -> Stand:
@@ -275,15 +297,19 @@ class Stand:
     def is_ready_for(self, name: str) -> bool:
         return name in self._ready
 
-    async def ready_for(self, name: str) -> None:
-        """Start it, where it does not run yet, and have it prepare what it shows under a name."""
+    async def start(self) -> None:
+        """Start it, where it does not run yet."""
         if self._task is None:
             started = asyncio.Event()
             self._task = asyncio.create_task(self._run(started))
             await started.wait()
-        if name not in self._ready:
-            await run_in_threadpool(self._built.prepare, name)
-            self._ready.add(name)
+
+    async def ready_for(self, name: str) -> None:
+        """Have it prepare, once, what it shows under a name. Raises as `Built.prepare`."""
+        async with self._preparing.setdefault(name, asyncio.Lock()):
+            if name not in self._ready:
+                await run_in_threadpool(self._built.prepare, name)
+                self._ready.add(name)
 
     async def _run(self, started: asyncio.Event) -> None:
         async with self.app.router.lifespan_context(self.app):

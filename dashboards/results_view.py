@@ -32,12 +32,13 @@ PLOTS = {
 }
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]], name: str = "") -> str:
-    """Cells are shown as text, whatever they hold."""
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]], name: str) -> str:
+    """Cells are shown as text, whatever they hold. The box takes the focus, so that keys can scroll a wide one."""
     top = "".join(f"<th scope='col'>{plain(str(cell))}</th>" for cell in head)
     body = "".join(f"<tr>{''.join(f'<td>{plain(_text(cell))}</td>' for cell in row)}</tr>" for row in rows)
     whole = f"<table id='{plain(name)}'><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
-    return f"<div class='scroll'>{whole}</div>"
+    label = plain(f"table: {name.replace('-', ' ')}")
+    return f"<div class='scroll' tabindex='0' role='group' aria-label='{label}'>{whole}</div>"
 
 
 def _text(value: Any) -> str:

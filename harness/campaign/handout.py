@@ -239,7 +239,10 @@ class Handout:
         return self._paused.get(rater, ("", False))[1]
 
     def _rater(self, rater: str) -> _Rater:
-        return self._raters.setdefault(rater, _Rater())
+        found = self._raters.get(rater)
+        if found is None:
+            found = self._raters[rater] = _Rater()
+        return found
 
     def _is_behind(self, mine: _Rater, place: int) -> bool:
         return self._main[place] in mine.judged or self._main[place] in mine.returned
@@ -270,7 +273,8 @@ class Handout:
 
     def _note(self, act: AnyAct) -> None:
         if act.kind == "lease" and act.pair_id in self._place:
-            self._hold_for(self._place[act.pair_id], act.who, datetime.datetime.fromisoformat(act.until))
+            if act.who not in self._votes.raters(act.pair_id):  # else it is over: most are, where many votes are read
+                self._hold_for(self._place[act.pair_id], act.who, datetime.datetime.fromisoformat(act.until))
         elif act.kind == "calibrated":
             self._rater(act.who).calibrated.add(act.pair_id)
         elif act.kind == "steer":

@@ -6,6 +6,7 @@ import hashlib
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -331,6 +332,29 @@ def test_campaigns_share_one_page_and_each_shows_its_own_pairs(
             monkeypatch.setattr("dashboards.portal.NAMES_KEPT_S", 0)
         assert client.get("/rate/nowhere/", headers=HTML).status_code == 404
     assert built == ["page"]
+    alone.close()
+
+
+def test_open_campaigns_are_ready_before_anybody_comes_and_a_damaged_one_keeps_none_waiting(
+    portal: Portal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab, opened, both = Lab(tmp_path), [], threading.Event()
+    for name in ("first", "second"):
+        make_campaign(lab, name)
+    (campaigns.folder(lab, "second") / "pairs.jsonl").write_bytes(b"{}\n")
+    prepare = pages.Desks.of
+
+    def told(desks: pages.Desks, name: str) -> object:
+        opened.append(name)
+        if len(opened) == 2:
+            both.set()
+        return prepare(desks, name)
+
+    monkeypatch.setattr(pages.Desks, "of", told)
+    alone = Portal(lab, portal.people, [page for page in PAGES if page.path == "/rate"])
+    with TestClient(alone.app(ahead=True), base_url=AT):
+        assert both.wait(60)
+    assert sorted(opened) == ["first", "second"]
     alone.close()
 
 
