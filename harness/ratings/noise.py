@@ -11,8 +11,9 @@ share of raters whose view is a (1: all pairs are clear, 0: every one is a coin'
 e is fitted to the first two by maximum likelihood, and D follows from the third. Agreement alone cannot tell the two
 apart: (1 − √(2·share − 1)) / 2 takes all disagreement for error (D = 1). What the model does not know: a rater whose
 view itself changes between a pair and its repeat counts as error, so repeats overstate e on unclear pairs; where gold
-and repeats contradict one another, gold alone is used and `note` says so. e is that of these raters together, as it is
-their votes that are used; where they differ it is the mean over their checks, and its interval errs on the wide side.
+and repeats contradict one another, gold alone is used, `note` says so, and the interval covers what both together say
+as well: one campaign in a hundred contradicts itself by chance. e is that of these raters together, as it is their
+votes that are used; where they differ it is the mean over their checks, and its interval errs on the wide side.
 """
 
 from __future__ import annotations
@@ -79,8 +80,7 @@ def fit_noise(ballots: Ballots, seed: int = 0, confidence: float = CONFIDENCE) -
     """Error and clarity, or a refusal: too few checks or comparisons, agreement or error no better than chance."""
     comparisons, agreement = _agreement(ballots, confidence)
     counts = _Counts(*_wrong(ballots.gold), *_wrong(ballots.repeats))
-    side = left_rate(ballots).estimate
-    habit = (2 * side - 1) ** 2 if side is not None else 0.0
+    habit = _habit(left_rate(ballots))
     found = Noise(
         agreement=agreement,
         comparisons=comparisons,
@@ -95,8 +95,8 @@ def fit_noise(ballots: Ballots, seed: int = 0, confidence: float = CONFIDENCE) -
     used, note = _without_contradiction(counts, habit)
     curve = likelihood(used, habit)
     error = float(GRID[curve.argmax()])
-    inside = GRID[2 * (curve.max() - curve) <= z_quantile(confidence) ** 2]
-    low, high = float(inside.min()), float(inside.max())
+    held = [_held(one, confidence) for one in (curve, likelihood(counts, habit))]
+    low, high = min(low for low, _ in held), max(high for _, high in held)
     if high >= 0.5:
         why = f"gold pairs and repeats do not show that votes are better than chance (error up to {high:.0%})"
         why += ": sharpen guidelines.md, look at the flagged raters"
@@ -172,6 +172,19 @@ def likelihood(counts: _Counts, habit: float) -> Floats:
             found += hits * np.log(chance) if hits else 0.0
             found += (items - hits) * np.log(1 - chance) if items > hits else 0.0
     return found
+
+
+def _held(curve: Floats, confidence: float) -> tuple[float, float]:
+    """The values of e that a likelihood-ratio test does not refuse."""
+    inside = GRID[2 * (curve.max() - curve) <= z_quantile(confidence) ** 2]
+    return float(inside.min()), float(inside.max())
+
+
+def _habit(left: Interval) -> float:
+    """d² of the share of votes for the left, less what its own error adds to a square."""
+    if left.estimate is None:
+        return 0.0
+    return max((2 * left.estimate - 1) ** 2 - (2 * (left.standard_error or 0.0)) ** 2, 0.0)
 
 
 def unlike_at(error: Floats, habit: float) -> Floats:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from benchmarks import raters
 from benchmarks.raters_population import Truth
+from harness.ratings import fit_noise
+from harness.ratings.ballots import Checks
 
 DRAWS = 60
 # Of 60 draws at 95 %, fewer than 51 come out by chance in 0.07 % of all cases; 17 figures are asked.
@@ -44,3 +48,20 @@ def test_the_intervals_say_something() -> None:
         [raters.bounds(raters.draw(Truth(), np.random.default_rng(seed)), seed)["error"] for seed in range(10)], float
     ).T
     assert (high - low).max() < 0.12
+
+
+def test_gold_and_repeats_that_contradict_one_another_leave_both_possible() -> None:
+    """3 of 160 gold votes wrong say 2 %; 48 of 160 repeats unlike say 18 %; together, 11 %."""
+    drawn = raters.draw(Truth(), np.random.default_rng(11))
+    ballots = dataclasses.replace(drawn, gold=with_wrong(drawn.gold, 3), repeats=with_wrong(drawn.repeats, 48))
+    found = fit_noise(ballots)
+    assert "gold is used" in found.note
+    assert found.error == pytest.approx(3 / 160, abs=0.001)
+    assert found.error_low is not None
+    assert found.error_low < 0.01
+    assert found.error_high is not None
+    assert 0.11 < found.error_high < 0.16
+
+
+def with_wrong(checks: Checks, wrong: int) -> Checks:
+    return dataclasses.replace(checks, right=np.arange(len(checks.right)) >= wrong)
