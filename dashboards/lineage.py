@@ -20,7 +20,8 @@ from harness.people import Refused
 from harness.pipeline.lineage import Lineage, lineage, runs_with_votes
 
 MOST_ROWS = 200  # of votes and of touched items on the page; the command and SQL have all
-STEPS = ("votes", "pairs", "data", "run", "evaluations", "verdict", "aliases")
+STEPS = (("vote", "votes"), ("pair", "pairs"), ("data file", "data files"), ("run", "runs"),
+         ("evaluation", "evaluations"), ("verdict", "verdict"), ("alias", "aliases"))  # fmt: skip
 
 
 def look() -> dict[str, Any]:
@@ -94,7 +95,8 @@ def _chain(found: Lineage) -> str:
         len({(one["name"], one["alias"]) for one in found.aliases}),
     )  # fmt: skip
     steps = "".join(
-        f"<li><b>{plain(str(count))}</b> {plain(step)}</li>" for step, count in zip(STEPS, counts, strict=True)
+        f"<li><b>{plain(str(count))}</b> {plain(one if count == 1 else many)}</li>"
+        for (one, many), count in zip(STEPS, counts, strict=True)
     )
     return f"<ol class='chain' aria-label='From votes to aliases'>{steps}</ol>"
 

@@ -72,13 +72,16 @@ class Lineage:
             items = {(one.metric, one.item_id) for one in self.overlap}
             pairs = {(one.campaign, one.pair_id) for one in self.overlap}
             kinds = Counter(one.how for one in self.overlap)
+            rated = f"{_many(len(pairs), 'rated prompt')} {'is' if len(pairs) == 1 else 'are'}"
             told = (
-                f"Yes, they touch its gate: {len(pairs)} rated prompts are, or nearly are, {len(items)} of the "
-                f"{self.gate_items} items it decides on ({', '.join(f'{n} {how}' for how, n in kinds.items())}). "
+                f"Yes, they touch its gate: {rated}, or nearly, {len(items)} of the "
+                f"{_many(self.gate_items, 'item')} it decides on "
+                f"({', '.join(f'by {how}: {n}' for how, n in kinds.items())}). "
                 "The report leaves items out that stand in training data; see its notes."
             )
         related = {one.item_id for one in self.touches} - {one.item_id for one in self.overlap}
-        more = f"{len(related)} further items share an id or a cluster with a rated prompt, not its text."
+        share = "item shares" if len(related) == 1 else "items share"
+        more = f"{len(related)} further {share} an id or a cluster with a rated prompt, not its text."
         return [told, *([more] if related else [])]
 
 
