@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.raters_population import Truth, draw, expected
+from benchmarks.raters_population import Crew, Truth, draw, expected
 from harness.ratings import Ballots, fit_noise, rater_table, strengths, win_rates
 from harness.ratings.alpha import krippendorff
 from harness.ratings.raters import LEVEL
@@ -39,7 +39,9 @@ WORLDS = {
     "clear pairs": Truth(spread=4.0, slip=0.02),
     "noisy": Truth(slip=0.15, habit=0.1, spread=2.5),
     "4 raters": Truth(raters=4, overlap=0.5, gold=30, repeats=30),
+    "8 raters who differ": Truth(differ=0.7, taste=0.5),
 }
+OF_LIKE_RATERS = ("alpha", "clarity")  # their truth, where raters differ, would be that of each pair of them
 LOGISTIC = Truth(side=0.3, length=0.5, spread=0.0, habit=0.0, slip=0.0, ties=0.0)
 PLANTED = Truth(bad=1)
 Bounds = tuple[float | None, float | None]
@@ -59,15 +61,21 @@ def bounds(ballots: Ballots, seed: int) -> dict[str, Bounds]:
 
 
 def coverage(truth: Truth, draws: int, rng: np.random.Generator) -> dict[str, dict[str, float]]:
-    """Figure -> in how many campaigns its interval held the truth, of those in which it had one."""
+    """Figure -> in how many campaigns its interval held the truth, of those in which it had one. The truth is of all
+    raters that there might be, but the error's of those who voted, as the board says."""
     true = expected(truth, rng)
+    if truth.differ or truth.taste:
+        true = {name: value for name, value in true.items() if name not in OF_LIKE_RATERS}
     held: Counter[str] = Counter()
     asked: Counter[str] = Counter()
     for number in range(draws):
-        for name, (low, high) in bounds(draw(truth, rng), number).items():
+        crew = Crew.of(truth, rng)
+        found, actual = bounds(draw(truth, rng, crew=crew), number), true | {"error": crew.error}
+        for name in true:
+            low, high = found[name]
             if low is not None and high is not None:
                 asked[name] += 1
-                held[name] += low <= true[name] <= high
+                held[name] += low <= actual[name] <= high
     return {name: counted(held[name], asked[name]) | {"truth": true[name]} for name in true}
 
 

@@ -2,8 +2,10 @@
 
 A rater's view of pair i is a with probability q_i = logistic(strength + length · log2 ratio + spread · normal), drawn
 once per rater and pair. The vote: with probability `habit` the left answer unread, else the view, and the other one
-with probability `slip`. A share `ties` of main votes is a tie instead. A bad rater clicks blindly, and fast. With
-`side` the view itself leans to the left, by so many logits: with it alone, Bradley-Terry's model is true as it stands.
+with probability `slip`. A share `ties` of main votes is a tie instead. A bad rater clicks blindly, and fast. Where
+raters differ, each has a slip and a habit of their own (Beta, with `differ` for coefficient of variation) and a `taste`
+for a (normal, in logits). With `side` the view itself leans to the left, by so many logits: with it alone,
+Bradley-Terry's model is true as it stands.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ class Truth:
     slip: float = 0.05
     side: float = 0.0
     ties: float = 0.1
+    differ: float = 0.0
+    taste: float = 0.0
     raters: int = 8
     bad: int = 0
     pairs: int = 400
@@ -44,10 +48,40 @@ class Truth:
         return self.habit / 2 + (1 - self.habit) * self.slip
 
 
+@dataclass(frozen=True)
+class Crew:
+    """The raters of one campaign, a row each."""
+
+    slip: Floats
+    habit: Floats
+    taste: Floats
+
+    @classmethod
+    def of(cls, truth: Truth, rng: np.random.Generator) -> Crew:
+        slip, habit = (_around(mean, truth.differ, truth.raters, rng) for mean in (truth.slip, truth.habit))
+        taste = truth.taste * rng.normal(size=truth.raters) if truth.taste else np.zeros(truth.raters)
+        return cls(slip, habit, taste)
+
+    @property
+    def error(self) -> float:
+        """`Truth.error` of these raters together."""
+        return float((self.habit / 2 + (1 - self.habit) * self.slip).mean())
+
+
+def _around(mean: float, variation: float, count: int, rng: np.random.Generator) -> Floats:
+    """Shares with a mean and a coefficient of variation."""
+    if not variation or not mean:
+        return np.full(count, mean)
+    size = (1 - mean) / (mean * variation**2) - 1
+    return rng.beta(mean * size, (1 - mean) * size, count)
+
+
 def expected(truth: Truth, rng: np.random.Generator, draws: int = 1_000_000) -> dict[str, float]:
-    """What the figures of the board estimate, without `side`, bad raters and sampling; by integration over pairs."""
+    """What the figures of the board estimate, without `side`, bad raters and sampling; by integration over pairs, and
+    over the raters that there might be. Alpha, error and clarity are of raters who do not differ."""
     longer = rng.normal(0, GAP_BETWEEN_LENGTHS, draws)
     logits = truth.strength + truth.length * longer + truth.spread * rng.normal(size=draws)
+    logits += truth.taste * rng.normal(size=draws) if truth.taste else 0.0
     meant = 1 / (1 + np.exp(-logits))
     voted = meant * (1 - truth.error) + (1 - meant) * truth.error
     clarity = float(((2 * meant - 1) ** 2).mean())
@@ -63,8 +97,8 @@ def expected(truth: Truth, rng: np.random.Generator, draws: int = 1_000_000) -> 
     }
 
 
-def draw(truth: Truth, rng: np.random.Generator, informative: float = 0.0) -> Ballots:
-    """One campaign. Half of its clusters' effects are shared within a cluster.
+def draw(truth: Truth, rng: np.random.Generator, informative: float = 0.0, crew: Crew | None = None) -> Ballots:
+    """One campaign, of `crew` or of raters drawn. Half of its clusters' effects are shared within a cluster.
 
     `informative`: above 0, half the pairs are drawn in favour of those with much between the lengths.
     """
@@ -78,7 +112,7 @@ def draw(truth: Truth, rng: np.random.Generator, informative: float = 0.0) -> Ba
     if informative:
         uniform, inclusion, kept = _sampled(truth.pairs, np.abs(longer) ** informative, rng)
     shown = _shown(clusters[kept], longer[kept], uniform[kept], inclusion[kept])
-    return _cast(truth, shown, logits[kept], rng)
+    return _cast(truth, crew or Crew.of(truth, rng), shown, logits[kept], rng)
 
 
 def _sampled(count: int, size: Floats, rng: np.random.Generator) -> tuple[Bools, Floats, Bools]:
@@ -105,7 +139,7 @@ def _shown(cluster: Integers, longer: Floats, uniform: Bools, inclusion: Floats)
     )
 
 
-def _cast(truth: Truth, shown: Shown, logits: Floats, rng: np.random.Generator) -> Ballots:
+def _cast(truth: Truth, crew: Crew, shown: Shown, logits: Floats, rng: np.random.Generator) -> Ballots:
     number = len(logits)
     shared = rng.random(number) < truth.overlap
     everyone = np.repeat(np.flatnonzero(shared), truth.raters)
@@ -116,9 +150,9 @@ def _cast(truth: Truth, shown: Shown, logits: Floats, rng: np.random.Generator) 
     )
     bad = rater < truth.bad
     left_is_a = rng.random(len(pair)) < 0.5
-    leaning = logits[pair] + np.where(left_is_a, truth.side, -truth.side)
+    leaning = logits[pair] + crew.taste[rater] + np.where(left_is_a, truth.side, -truth.side)
     view_a = rng.random(len(pair)) < 1 / (1 + np.exp(-leaning))
-    voted_a = _voted(truth, view_a, left_is_a, bad, rng)
+    voted_a = _voted(crew, view_a, left_is_a, rater, bad, rng)
     tied = (rng.random(len(pair)) < truth.ties) & ~bad
     seconds = np.where(bad, rng.lognormal(0.3, 0.6, len(pair)), rng.lognormal(2.5, 0.6, len(pair)))
     cast = Cast(
@@ -130,30 +164,30 @@ def _cast(truth: Truth, shown: Shown, logits: Floats, rng: np.random.Generator) 
         fast=seconds < shown.floor_s[pair],
     )
     names = tuple(f"r{place}" for place in range(truth.raters))
-    return Ballots(names, shown, cast, _gold(truth, rng), _again(truth, cast, view_a, tied, rng))
+    return Ballots(names, shown, cast, _gold(truth, crew, rng), _again(truth, crew, cast, view_a, tied, rng))
 
 
-def _voted(truth: Truth, view_a: Bools, left_is_a: Bools, bad: Bools, rng: np.random.Generator) -> Bools:
-    unread = rng.random(len(view_a)) < truth.habit
-    slipped = rng.random(len(view_a)) < truth.slip
+def _voted(crew: Crew, view_a: Bools, left_is_a: Bools, rater: Integers, bad: Bools, rng: np.random.Generator) -> Bools:
+    unread = rng.random(len(view_a)) < crew.habit[rater]
+    slipped = rng.random(len(view_a)) < crew.slip[rater]
     meant = np.where(unread, left_is_a, view_a ^ slipped)
     return np.asarray(np.where(bad, rng.random(len(view_a)) < 0.5, meant))
 
 
-def _gold(truth: Truth, rng: np.random.Generator) -> Checks:
+def _gold(truth: Truth, crew: Crew, rng: np.random.Generator) -> Checks:
     rater = np.repeat(np.arange(truth.raters), truth.gold)
     every = np.ones(len(rater), dtype=bool)
-    right = _voted(truth, every, rng.random(len(rater)) < 0.5, rater < truth.bad, rng)
+    right = _voted(crew, every, rng.random(len(rater)) < 0.5, rater, rater < truth.bad, rng)
     return Checks(rater, np.tile(np.arange(truth.gold), truth.raters), right, every)
 
 
-def _again(truth: Truth, cast: Cast, view_a: Bools, tied: Bools, rng: np.random.Generator) -> Checks:
+def _again(truth: Truth, crew: Crew, cast: Cast, view_a: Bools, tied: Bools, rng: np.random.Generator) -> Checks:
     """Each rater's first `repeats` votes that were no tie, once more with the sides swapped."""
     order = np.lexsort((np.arange(len(cast.rater)), tied, cast.rater))
     starts = np.searchsorted(cast.rater[order], np.arange(truth.raters))
     rank = np.arange(len(order)) - starts[cast.rater[order]]
     rows = order[(rank < truth.repeats) & ~tied[order]]
     rater = cast.rater[rows]
-    again = _voted(truth, view_a[rows], ~cast.left_is_a[rows], rater < truth.bad, rng)
+    again = _voted(crew, view_a[rows], ~cast.left_is_a[rows], rater, rater < truth.bad, rng)
     right = again == (cast.view[rows] == A)
     return Checks(rater, cast.pair[rows], right, np.ones(len(rows), dtype=bool))
