@@ -21,7 +21,7 @@ if [ "$kind" = cpu ]; then
     fi
 fi
 echo "setup: requirements/$kind.txt (2 to 5 minutes the first time)"
-# --no-deps: the lock is complete, and on a CPU it leaves out torchvision, torchaudio and torchcodec on purpose.
+# --no-deps: the lock is complete, and what it leaves out (requirements/lock.sh) it leaves out on purpose.
 pip install --quiet --no-deps -r "requirements/$kind.txt"
 pip install --quiet --no-deps --no-build-isolation --editable .
 
