@@ -134,7 +134,7 @@ def read_json_lines(path: Path, finite: bool = True) -> Iterator[tuple[int, Row]
 
     `finite` refuses NaN and half characters too, which no text or setting may hold; scores of other tools may.
     """
-    with _readable(path), path.open(encoding=UTF_8) as file:
+    with readable(path), path.open(encoding=UTF_8) as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 yield number, _json_object(path, number, line, finite)
@@ -166,7 +166,7 @@ def _read_csv(path: Path) -> Iterator[tuple[int, Row]]:
 def csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """(number of its last line, row) of a .csv file; what a row has beyond the columns stands under OVERFLOW, and a
     column that it does not reach is None. InputError where the file is no CSV at all."""
-    with _readable(path), path.open(encoding=UTF_8, newline="") as file:
+    with readable(path), path.open(encoding=UTF_8, newline="") as file:
         reader = csv.DictReader(file, strict=True, restkey=OVERFLOW)
         try:
             for row in reader:
@@ -176,7 +176,7 @@ def csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 @contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
     """Turn a file that is not there, or is not text, into an InputError."""
     try:
         yield

@@ -35,6 +35,8 @@ class ExportedForm(str, Enum):
     trl_preference = "trl-preference"
     trl_kto = "trl-kto"
     trl_sft = "trl-sft"
+    label_studio = "label-studio"
+    argilla = "argilla"
 
 
 CampaignArgument = Annotated[str, typer.Argument(help="A campaign's name.")]
@@ -233,13 +235,15 @@ def campaign_add_gold(
 @campaign_group.command("export")
 def campaign_export(
     campaign: CampaignArgument,
-    form: Annotated[ExportedForm, typer.Option("--as", help="Votes as a table, or what TRL trains on.")],
+    form: Annotated[
+        ExportedForm, typer.Option("--as", help="Votes as a table or for another tool, or what TRL trains on.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="A new file; a data card comes beside what trains.")],
     allow_pii: Annotated[bool, typer.Option("--allow-pii", help="Even with e-mail, phone, card, key in it.")] = False,
     lab: LabOption = DEFAULT_LAB,
     format: FormatOption = Format.text,
 ) -> None:
-    """A campaign as a file: votes as CSV or JSONL, or training data with lineage columns and a data card."""
+    """A campaign as a file: votes as CSV, JSONL, for Label Studio or Argilla; or training data with a data card."""
     from harness.pipeline import exporting
 
     made = exporting.export(Lab(lab), campaign, form.value, out, who(), allow_pii)
@@ -249,24 +253,33 @@ def campaign_export(
     print(f"wrote {made.path}: {made.rows} rows; pairs without a row: {_counts(made.left_out)}")
     if made.card:
         print(f"data card: {made.card}")
+    if made.settings:
+        print(f"how to show it there: {made.settings}")
 
 
 @campaign_group.command("import")
 def campaign_import(
-    file: Annotated[Path, typer.Argument(help="Pairs, with votes or without: .csv or .jsonl, or TRL preference rows.")],
+    file: Annotated[
+        Path, typer.Argument(help="Pairs, votes: .csv, .jsonl, TRL's preferences; .json of Label Studio, Argilla.")
+    ],
     campaign: Annotated[str, typer.Argument(help="A new campaign, or one that is there and gets the votes.")],
     name: Annotated[str, typer.Option("--name", help="The registry name whose next round the votes train.")] = "",
     purpose: PurposeOption = PurposeChoice.train,
     rater: Annotated[str, typer.Option("--rater", help="Whose the votes are that name nobody.")] = "imported",
     overlap: OverlapOption = 1.0,
     seed: SeedOption = 0,
+    keys: Annotated[
+        str, typer.Option("--keys", help="PROMPT,LEFT,RIGHT: where Label Studio or Argilla has them.")
+    ] = "",
+    question: Annotated[str, typer.Option("--question", help="Their control or question that says which won.")] = "",
     lab: LabOption = DEFAULT_LAB,
     format: FormatOption = Format.text,
 ) -> None:
-    """Make a campaign of pairs that others answered and judged, or add a table's votes to one."""
+    """Make a campaign of pairs that others answered and judged, or add a file's votes to one."""
     from harness.pipeline import importing
 
-    asked = importing.Asked(file, campaign, name, purpose.value, rater, overlap, seed)
+    hints = (importing.keys_from(keys), question)
+    asked = importing.Asked(file, campaign, name, purpose.value, rater, overlap, seed, *hints)
     found = importing.import_file(Lab(lab), asked, who())
     if format is Format.json:
         print_json(asdict(found))

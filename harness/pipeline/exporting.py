@@ -1,9 +1,7 @@
-"""A campaign as a file: its votes as a table, or what TRL trains on, with lineage columns and a data card beside it."""
+"""A campaign as a file: its votes as a table or for another tool, or what TRL trains on, with a card of the data."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -19,38 +17,40 @@ from harness.core.paths import Lab, json_lines, write_atomic
 from harness.core.rating import CampaignRecord, Pair, Vote
 from harness.core.records import now
 from harness.pipeline.board import campaign_board
+from harness.pipeline.forms import argilla, label_studio
+from harness.pipeline.forms.csv_text import COLUMNS, as_csv
 from harness.pipeline.rated import blind_names
-from harness.spreadsheet import FORMULA
 
-Form = Literal["csv", "jsonl", "trl-preference", "trl-kto", "trl-sft"]
+Form = Literal["csv", "jsonl", "trl-preference", "trl-kto", "trl-sft", "label-studio", "argilla"]
 Row = dict[str, Any]
+SETTINGS: dict[Form, str] = {"label-studio": ".config.xml", "argilla": ".settings.json"}  # of tools that are not ours
 TEXTS = ("prompt", "a", "b", "chosen", "rejected", "completion", "reason", "tags", "edit_text")
-COLUMNS = (
-    "campaign", "pair_id", "item_id", "cluster", "prompt", "a", "b", "a_subject", "b_subject", "role", "rater",
-    "preferred", "left", "at", "shown_at", "seconds", "reason", "tags", "edit_side", "edit_text", "assignment", "take",
-    "expected", "repeat_of", "explanation", "arm", "inclusion", "origin",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Exported:
-    """`left_out`: pairs that make no row, by reason. `card`: the data card, of files to train on."""
+    """`left_out`: pairs that make no row, by reason. `card`: the data card, of files to train on. `settings`: how
+    another tool shows the rows: Label Studio's labelling interface, the settings of Argilla's dataset."""
 
     path: Path
     rows: int
     left_out: dict[str, int]
     card: Path | None = None
+    settings: Path | None = None
 
 
 def export(lab: Lab, campaign: str, form: Form, out: Path, who: str, allow_pii: bool = False) -> Exported:
     """Write one campaign as `form`. Subjects keep their blind names until it is closed.
 
-    InputError where `out` exists, nothing makes a row, the campaign is for judging and the form for training, or
-    personal data stands in a row, unless `allow_pii`.
+    InputError where `out`, or what comes beside it, exists, nothing makes a row, the campaign is for judging and the
+    form for training, or personal data stands in a row, unless `allow_pii`.
     """
     record, pairs = campaigns.read_whole(lab, campaign)
     card = out.with_name(f"{out.stem}.card.md") if form.startswith("trl-") else None
-    for path in (out, card):
+    settings = out.with_name(f"{out.stem}{SETTINGS[form]}") if form in SETTINGS else None
+    if settings and out.suffix != ".json":
+        raise InputError(f"{out}: {form} reads JSON in one piece", "name the file .json")
+    for path in (out, card, settings):
         if path is not None and path.exists():
             raise InputError(f"{path} exists", "choose another file: what was trained on must not change")
     if card and record.purpose == "judge":
@@ -63,12 +63,27 @@ def export(lab: Lab, campaign: str, form: Form, out: Path, who: str, allow_pii: 
                          "rate, or write and review, some first")  # fmt: skip
     found = pii.scan([{key: row[key] for key in TEXTS if key in row} for row in rows])
     pii.refuse(found, str(out), allow_pii)
-    data = as_csv(rows).encode() if form == "csv" else json_lines(rows)
+    if form in SETTINGS:
+        rows = made.others(form, rows)
     audit.note(lab, who, "exported", str(out), {"rows": len(rows)})
-    write_atomic(out, data)
+    if settings:
+        write_atomic(settings, _settings(form).encode())
+    write_atomic(out, _written(form, rows))
     if card:
         write_atomic(card, made.card(out.name, form, rows, left_out, found).encode())
-    return Exported(out, len(rows), left_out, card)
+    return Exported(out, len(rows), left_out, card, settings)
+
+
+def _written(form: Form, rows: list[Row]) -> bytes:
+    if form == "csv":
+        return as_csv(rows).encode()
+    if form in SETTINGS:  # a list that a person, too, can read line by line
+        return b"[\n" + b",\n".join(json_lines([row]).rstrip() for row in rows) + b"\n]\n"
+    return json_lines(rows)
+
+
+def _settings(form: Form) -> str:
+    return label_studio.label_config() if form == "label-studio" else json.dumps(argilla.settings(), indent=1) + "\n"
 
 
 class _Made:
@@ -93,7 +108,7 @@ class _Made:
         return rows, {"no text that a second person accepted": len(self._main) - len(rows)}
 
     def votes(self, form: Form) -> tuple[list[Row], dict[str, int]]:
-        if form in ("csv", "jsonl"):
+        if not form.startswith("trl-"):
             return list(self._table()), {}
         mine = {pair.pair_id for pair in self._main}
         rated = {self._record.campaign: (self._main, [vote for vote in self._votes if vote.pair_id in mine])}
@@ -109,6 +124,11 @@ class _Made:
             rows += own
             counts[content.outcome] += not own
         return rows, dict(+counts)
+
+    def others(self, form: Form, rows: list[Row]) -> list[Row]:
+        """Rows of the table as another tool's. Which answer stands first is drawn for each pair, as for a rater."""
+        firsts = {pair.pair_id: campaigns.assign(self._record, pair, form).left for pair in self._pairs}
+        return label_studio.tasks(rows, firsts) if form == "label-studio" else argilla.records(rows, firsts)
 
     def _table(self) -> Iterator[Row]:
         """A row a vote, and one without a vote for every pair that nobody judged."""
@@ -200,27 +220,3 @@ def _kto(content: preferences.Content) -> list[Row]:
 
 def _sft(content: preferences.Content) -> list[Row]:
     return [_row(content, content.winner)] if content.winner else []
-
-
-# --- CSV that spreadsheets open and that comes back as it was -----------------------------------------------------
-
-
-def as_csv(rows: list[Row]) -> str:
-    """Lists as JSON. Text that a spreadsheet would compute gets an apostrophe, which `from_cell` takes off."""
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(COLUMNS)
-    writer.writerows([[_cell(row[name]) for name in COLUMNS] for row in rows])
-    return out.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if value is None or isinstance(value, int | float):
-        return value
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
-
-
-def from_cell(text: str) -> str:
-    """A cell's text without the apostrophe of `as_csv`."""
-    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(FORMULA) else text

@@ -7,6 +7,7 @@ stopped import left nothing that counts, and the same file again adds nothing.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,16 +20,20 @@ from harness.core.fingerprint import file_sha256, sha256_of
 from harness.core.paths import Lab, check_name
 from harness.core.rating import CampaignRecord, Choice, Pair, Purpose, Vote
 from harness.core.records import DataRef, Subject, now
+from harness.core.traffic import hashed_user, salt
 from harness.people.records import check_person
 from harness.pipeline.campaigns import OTHER_PURPOSE
-from harness.pipeline.import_rows import Given, Rows, read
+from harness.pipeline.forms.cells import Given, Rows
+from harness.pipeline.forms.others import Hints, Keys
+from harness.pipeline.forms.reading import read
 
 IMPORTED = "import "  # what the format of an imported campaign's pool begins with
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What `ratchet campaign import` was asked for. `rater`: whose the votes are that name nobody."""
+    """What `ratchet campaign import` was asked for. `rater`: whose the votes are that name nobody. `keys`, `question`:
+    what is to be read of a file of Label Studio or Argilla, where that does not show."""
 
     path: Path
     campaign: str
@@ -37,6 +42,8 @@ class Asked:
     rater: str = "imported"
     overlap: float = 1.0
     seed: int = 0
+    keys: Keys | None = None
+    question: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,16 @@ class Imported:
     left_out: dict[str, int]
 
 
+def keys_from(text: str) -> Keys | None:
+    """What `--keys` says; None for nothing. InputError where it does not name three."""
+    found = tuple(part.strip() for part in text.split(",")) if text else ()
+    if not found:
+        return None
+    if len(found) != 3 or len(set(found)) != 3 or not all(found):
+        raise InputError(f"--keys is {text!r}", "name three keys: --keys PROMPT,LEFT,RIGHT")
+    return found[0], found[1], found[2]
+
+
 def import_file(lab: Lab, asked: Asked, who: str) -> Imported:
     """Make the campaign of the file, or, where it exists, add the file's votes to it.
 
@@ -59,7 +76,7 @@ def import_file(lab: Lab, asked: Asked, who: str) -> Imported:
     """
     check_name(asked.campaign, "campaign")
     check_person(asked.rater)
-    sha256, rows = file_sha256(_there(asked.path)), read(asked.path)
+    sha256, rows = file_sha256(_there(asked.path)), read(asked.path, _hints(lab, asked))
     ref = DataRef(path=str(asked.path), sha256=sha256, rows=rows.count, format=IMPORTED + rows.form)
     if not (campaigns.folder(lab, asked.campaign) / "campaign.json").exists():
         found = _new(lab, asked, rows, ref)
@@ -70,6 +87,12 @@ def import_file(lab: Lab, asked: Asked, who: str) -> Imported:
         found = _more(lab, asked, record, rows, ref)
     audit.note(lab, who, "changed", f"imported {asked.path.name} into {asked.campaign}", {"votes": found.votes})
     return found
+
+
+def _hints(lab: Lab, asked: Asked) -> Hints:
+    """With the lab's own secret, which is made when the first name needs it: a small number is soon guessed."""
+    hashed = functools.cache(lambda name: hashed_user(name, salt(lab.requests)).removeprefix("u-"))
+    return Hints(hashed, asked.keys, asked.question)
 
 
 def _there(path: Path) -> Path:
@@ -104,7 +127,7 @@ def _new(lab: Lab, asked: Asked, rows: Rows, ref: DataRef) -> Imported:
     record = record.model_copy(update={"sampling": {"imported_votes": len(kept)}})
     campaigns.write(lab, record, main, [pair for pair in pairs.values() if pair.role != "main"], kept)
     more = {"second_votes": len(votes) - len(kept), "votes_on_what_was_left_out": len(rows.votes) - len(votes)}
-    return Imported(asked.campaign, True, len(main), len(kept), 0, left_out | more)
+    return Imported(asked.campaign, True, len(main), len(kept), 0, left_out | rows.left_out | more)
 
 
 def _usable(rows: Rows, purpose: Purpose) -> tuple[dict[str, Pair], dict[str, int]]:
@@ -137,23 +160,25 @@ def _subjects(pairs: Iterable[Pair]) -> list[Subject]:
 
 
 def _more(lab: Lab, asked: Asked, record: CampaignRecord, rows: Rows, ref: DataRef) -> Imported:
-    if rows.form != "table" or record.kind != "compare":
-        why = "has drafts to write" if record.kind != "compare" else "exists already; only a table adds votes to it"
+    if rows.form == "trl-preference" or record.kind != "compare":
+        why = (
+            "has drafts to write" if record.kind != "compare" else "exists already; rows to train on add no votes to it"
+        )
         raise InputError(f"campaign {record.campaign!r} {why}", "choose another name for a new campaign")
     if campaigns.closed(lab, record.campaign):
         raise InputError(f"campaign {record.campaign!r} is closed", f"`ratchet campaign reopen {record.campaign}`")
     ours = {pair.pair_id: pair for pair in campaigns.read_whole(lab, record.campaign)[1]}
-    for pair_id, (line, pair) in rows.pairs.items():
-        known, where = ours.get(pair_id), f"{asked.path}:{line}: column"
+    for pair_id, (place, pair) in rows.pairs.items():
+        known = ours.get(pair_id)
         if known is None:
-            raise InputError(f"{where} 'pair_id' is {pair_id!r}, which campaign {record.campaign!r} does not have",
-                             "take its ids from `ratchet campaign export`, or name a new campaign")  # fmt: skip
+            raise place.wrong("pair_id", f"is {pair_id!r}, which campaign {record.campaign!r} does not have",
+                              "take its ids from `ratchet campaign export`, or name a new campaign")  # fmt: skip
         for column, here, there in (
             ("prompt", pair.prompt, known.prompt), ("a", pair.a.text, known.a.text), ("b", pair.b.text, known.b.text),
         ):  # fmt: skip
             if here != there:
-                raise InputError(f"{where} {column!r} is not what campaign {record.campaign!r} shows for {pair_id!r}",
-                                 "keep the exported texts as they are")  # fmt: skip
+                raise place.wrong(column, f"is not what campaign {record.campaign!r} shows for {pair_id!r}",
+                                  "keep the exported texts as they are")  # fmt: skip
     log = campaigns.VoteLog(campaigns.folder(lab, record.campaign))
     try:
         votes = [_vote(record, ours[one.pair_id], one, asked, ref) for one in rows.votes]
@@ -161,7 +186,7 @@ def _more(lab: Lab, asked: Asked, record: CampaignRecord, rows: Rows, ref: DataR
         log.add_all([vote for vote in votes if fresh.get(vote.assignment) is vote])
     finally:
         log.close()
-    return Imported(record.campaign, False, 0, len(fresh), len(votes) - len(fresh), {})
+    return Imported(record.campaign, False, 0, len(fresh), len(votes) - len(fresh), rows.left_out)
 
 
 def _vote(record: CampaignRecord, pair: Pair, given: Given, asked: Asked, ref: DataRef) -> Vote:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness import campaign as campaigns
+from harness.campaign.sampling import purpose_of
+from harness.cli import app, one_line
 from harness.core.paths import Lab
-from harness.core.rating import Answer, CampaignRecord, Pair, Steer, Vote
+from harness.core.rating import Answer, CampaignRecord, Edit, Pair, Steer, Vote
 from harness.core.records import DataRef, Subject
 
 SUBJECTS = (
     Subject(kind="adapter", label="aac@v1", model="run-aaaaaaaaaaaa", base_sha256="0" * 64),
     Subject(kind="base", label="base", model="tiny", base_sha256="0" * 64),
 )
+WHEN = "2026-11-20T09:00:00+00:00"
+TRAINED = [f"c{n}" for n in range(40) if purpose_of(f"c{n}") == "train"]
 START = datetime.datetime(2026, 11, 20, 9, tzinfo=datetime.UTC)
 
 
@@ -99,3 +104,44 @@ def table(lab: Lab) -> Callable[..., Table]:
         return Table(lab)
 
     return opened
+
+
+def import_file(lab: Lab, path: Path, campaign: str = "copy", *more: str) -> int:
+    arguments = ["campaign", "import", str(path), campaign, "--lab", str(lab.root), *more]
+    return one_line(lambda: app(arguments, standalone_mode=False))
+
+
+@pytest.fixture
+def rated(lab: Lab) -> Lab:
+    """Five main pairs for training, gold and a repeat; votes with all that a vote may have; one was undone before."""
+    main = [pair(n, cluster=TRAINED[n]) for n in range(5)]
+    odd = main[3].a.model_copy(update={"text": "=1+1\n'quoted', \"twice\""})
+    main[3] = main[3].model_copy(update={"a": odd, "arm": "informative", "inclusion": 0.25})
+    gold = pair(9, role="gold", expected="a", cluster=TRAINED[9])
+    again = main[0].model_copy(update={"pair_id": "p0-again", "role": "repeat", "repeat_of": "p0"})
+    pool = DataRef(path="pool.jsonl", sha256="0" * 64, rows=5, format="pool")
+    record = CampaignRecord(
+        campaign="style", name="aac", purpose="train", subjects=list(SUBJECTS), pool=pool, decoding={}, pairs=5,
+        refused={}, seed=7, created=WHEN,
+    )  # fmt: skip
+    campaigns.write(lab, record, main, [gold, again])
+    log = campaigns.VoteLog(campaigns.folder(lab, "style"))
+    edit = Edit(side="b", text="-better\nso")
+    more: dict[str, Any] = {"seconds": 2.5, "tags": ["too long", "=x"], "edit": edit}
+    votes = [
+        vote("p0", "ann", "left"), vote("p0", "bo", "right", left="b", **more), vote("p1", "ann", "tie"),
+        vote("p2", "bo", "skip", reason="unclear"), vote("p3", "ann", "left"), vote("p3", "ann", "right", take=1),
+        vote("p9", "ann", "left"), vote("p0-again", "ann", "both_bad"),
+    ]  # fmt: skip
+    for one in votes:
+        if one.take:
+            log.undo(votes[4], "ann", WHEN)
+        assert log.add(one)
+    log.close()
+    return lab
+
+
+def vote(pair_id: str, rater: str, choice: str, left: str = "a", take: int = 0, **more: Any) -> Vote:
+    name = f"style/{pair_id}/{rater}" + (f"/{take}" if take else "")
+    fields = {"assignment": name, "campaign": "style", "pair_id": pair_id, "rater": rater, "left": left, "take": take}
+    return Vote.model_validate(fields | {"choice": choice, "shown_at": WHEN, "at": WHEN} | more)

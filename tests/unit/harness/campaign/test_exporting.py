@@ -14,7 +14,7 @@ from harness.cli import app, one_line
 from harness.core.paths import Lab
 from harness.core.rating import Vote
 from harness.data import inspect
-from harness.pipeline.exporting import as_csv, from_cell
+from harness.pipeline.forms.csv_text import COLUMNS, as_csv, from_cell
 from tests.unit.harness.campaign.conftest import make
 
 WHEN = "2026-11-20T09:00:00+00:00"
@@ -100,8 +100,6 @@ def test_votes_for_judging_never_train(lab: Lab, tmp_path: Path, capsys: pytest.
 
 @pytest.mark.parametrize("text", ["=1+1", "'=1", "''-x", "'tis", "plain", "", "@a", "\tx"])
 def test_no_formula_in_a_table_and_the_text_comes_back(text: str) -> None:
-    from harness.pipeline.exporting import COLUMNS
-
     (row,) = csv.DictReader(as_csv([dict.fromkeys(COLUMNS) | {"a": text}]).splitlines())
     assert not row["a"].startswith(("=", "@", "-", "+", "\t"))
     assert from_cell(row["a"]) == text

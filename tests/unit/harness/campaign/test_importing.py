@@ -5,28 +5,20 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from harness import campaign as campaigns
 from harness.campaign.sampling import purpose_of
-from harness.cli import app, one_line
 from harness.core.paths import Lab
-from harness.core.rating import CampaignRecord, Edit, Steer, Vote
-from harness.core.records import DataRef
+from harness.core.rating import Steer
 from harness.pipeline.board import campaign_board
-from harness.pipeline.exporting import export
-from tests.unit.harness.campaign.conftest import SUBJECTS, pair
+from harness.pipeline.exporting import Form, export
+from tests.unit.harness.campaign.conftest import TRAINED, WHEN
+from tests.unit.harness.campaign.conftest import import_file as run
 
-WHEN = "2026-11-20T09:00:00+00:00"
-TRAINED = [f"c{n}" for n in range(40) if purpose_of(f"c{n}") == "train"]
 ROW = {"prompt": "Say it", "a": "one thing", "b": "something else", "cluster": TRAINED[0]}
-
-
-def run(lab: Lab, path: Path, campaign: str = "copy", *more: str) -> int:
-    arguments = ["campaign", "import", str(path), campaign, "--lab", str(lab.root), *more]
-    return one_line(lambda: app(arguments, standalone_mode=False))
 
 
 def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -34,61 +26,34 @@ def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-@pytest.fixture
-def rated(lab: Lab) -> Lab:
-    """Five main pairs for training, gold and a repeat; votes with all that a vote may have; one was undone before."""
-    main = [pair(n, cluster=TRAINED[n]) for n in range(5)]
-    odd = main[3].a.model_copy(update={"text": "=1+1\n'quoted', \"twice\""})
-    main[3] = main[3].model_copy(update={"a": odd, "arm": "informative", "inclusion": 0.25})
-    gold = pair(9, role="gold", expected="a", cluster=TRAINED[9])
-    again = main[0].model_copy(update={"pair_id": "p0-again", "role": "repeat", "repeat_of": "p0"})
-    pool = DataRef(path="pool.jsonl", sha256="0" * 64, rows=5, format="pool")
-    record = CampaignRecord(
-        campaign="style", name="aac", purpose="train", subjects=list(SUBJECTS), pool=pool, decoding={}, pairs=5,
-        refused={}, seed=7, created=WHEN,
-    )  # fmt: skip
-    campaigns.write(lab, record, main, [gold, again])
-    log = campaigns.VoteLog(campaigns.folder(lab, "style"))
-    edit = Edit(side="b", text="-better\nso")
-    more: dict[str, Any] = {"seconds": 2.5, "tags": ["too long", "=x"], "edit": edit}
-    votes = [
-        vote("p0", "ann", "left"), vote("p0", "bo", "right", left="b", **more), vote("p1", "ann", "tie"),
-        vote("p2", "bo", "skip", reason="unclear"), vote("p3", "ann", "left"), vote("p3", "ann", "right", take=1),
-        vote("p9", "ann", "left"), vote("p0-again", "ann", "both_bad"),
-    ]  # fmt: skip
-    for one in votes:
-        if one.take:
-            log.undo(votes[4], "ann", WHEN)
-        assert log.add(one)
-    log.close()
-    return lab
-
-
-def vote(pair_id: str, rater: str, choice: str, left: str = "a", take: int = 0, **more: Any) -> Vote:
-    name = f"style/{pair_id}/{rater}" + (f"/{take}" if take else "")
-    fields = {"assignment": name, "campaign": "style", "pair_id": pair_id, "rater": rater, "left": left, "take": take}
-    return Vote.model_validate(fields | {"choice": choice, "shown_at": WHEN, "at": WHEN} | more)
-
-
 # --- there and back -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_a_table_comes_back_as_it_went(rated: Lab, tmp_path: Path, form: str) -> None:
-    out, again = tmp_path / f"votes.{form}", tmp_path / f"again.{form}"
+@pytest.mark.parametrize(("form", "ending"), [
+    ("csv", "csv"), ("jsonl", "jsonl"), ("label-studio", "json"), ("argilla", "json"),
+])  # fmt: skip
+def test_a_table_comes_back_as_it_went(rated: Lab, tmp_path: Path, form: Form, ending: str) -> None:
+    out = tmp_path / f"votes.{ending}"
+    kind: Literal["csv", "jsonl"] = "csv" if form == "csv" else "jsonl"
     export(rated, "style", form, out, "lead")
     assert run(rated, out) == 0
-    export(rated, "copy", form, again, "lead")
+    first, again = (tables(rated, tmp_path, name, kind) for name in ("style", "copy"))
     # names of the campaign and of what stands for it; subjects are blind again, under names of their own
     own = {"campaign", "assignment", "take", "a_subject", "b_subject", "origin"}
-    assert [without(row, own) for row in table(again)] == [without(row, own) for row in table(out)]
+    assert [without(row, own) for row in again] == [without(row, own) for row in first]
     boards = [campaign_board(rated, name).board for name in ("style", "copy")]
     for one, other in zip(*(board.raters for board in boards), strict=True):
         assert one == other
     assert boards[0].alpha == boards[1].alpha
     assert boards[0].coverage == boards[1].coverage
-    assert {row["origin"].split()[0] for row in table(again) if row["rater"]} == {out.name}
-    assert all(len(row["origin"].split()[1]) == 64 for row in table(again) if row["rater"])
+    assert {row["origin"].split()[0] for row in again if row["rater"]} == {out.name}
+    assert all(len(row["origin"].split()[1]) == 64 for row in again if row["rater"])
+
+
+def tables(lab: Lab, place: Path, campaign: str, kind: Literal["csv", "jsonl"]) -> list[dict[str, Any]]:
+    path = place / f"{campaign}-as-table.{kind}"
+    export(lab, campaign, kind, path, "lead")
+    return table(path)
 
 
 def table(path: Path) -> list[dict[str, Any]]:
