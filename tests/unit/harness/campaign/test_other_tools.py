@@ -25,7 +25,8 @@ ADDRESS = "ada@example.com"
 
 
 def write(path: Path, records: Any) -> Path:
-    path.write_text(json.dumps(records))
+    lines = [json.dumps(one) for one in records] if path.suffix == ".jsonl" else [json.dumps(records)]
+    path.write_text("\n".join(lines))
     return path
 
 
@@ -147,9 +148,9 @@ def flat(nested: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("shape", [dict, flat])
+@pytest.mark.parametrize(("shape", "ending"), [(dict, "json"), (flat, "json"), (flat, "jsonl")])
 def test_records_and_submitted_responses_become_pairs_and_votes(
-    lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str], shape: Any
+    lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str], shape: Any, ending: str
 ) -> None:
     ranks = [{"value": "response1", "rank": 2}, {"value": "response2", "rank": 1}]
     shared = [{"value": "response1", "rank": 1}, {"value": "response2", "rank": 1}]
@@ -163,7 +164,7 @@ def test_records_and_submitted_responses_become_pairs_and_votes(
         one["fields"] |= {"response1": f"{number} things"}
         one["metadata"] = {"cluster": TRAINED[number]}
     records[1]["fields"]["instruction"] = chat
-    assert import_file(lab, write(tmp_path / "records.json", [shape(one) for one in records])) == 0
+    assert import_file(lab, write(tmp_path / f"records.{ending}", [shape(one) for one in records])) == 0
     said = capsys.readouterr().out
     assert "7 pairs, 7 votes" in said
     for reason in ("1 drafts", "2 discarded", "1 not said to be submitted"):
