@@ -69,7 +69,8 @@ def _wins(wins: Sequence[Wins]) -> str:
              (0.0, 1.0), text.percent(one.weighted))
         for one in wins
     ]  # fmt: skip
-    key = "Weighted over the pool; the line is 50 %. Ties and both bad count half. Intervals hold for other raters too."
+    key = "Weighted over the pool; the line is 50 %. Ties and both bad count half."
+    key += " With several raters, intervals hold for others too."
     return (
         f"<div class='bars halved'>{''.join(bars)}</div><p class='soft'>{plain(key)}</p>"
         f"{table(text.WINS_HEAD, text.wins_rows(wins), 'wins')}"
