@@ -26,6 +26,7 @@ from harness.pipeline.forms.others import (
     Said,
     extras,
     keys_of,
+    listed,
     mapping,
     objects,
     other_side,
@@ -54,7 +55,7 @@ def cells_of(tasks: Iterable[tuple[Place, Row]], hints: Hints, left_out: Counter
         data = mapping(place, task, "data")
         known = known or Known(keys_of(place, data, "data.", hints), hints, left_out)
         placed, row = shown(place, data, mapping(place, task, "meta"), "data.", known.keys)
-        left_out["drafts"] += len(objects(place, task, "drafts"))
+        left_out["drafts"] += len(listed(place, task, "drafts"))  # objects, or numbers in a snapshot
         votes = [
             vote
             for number, annotation in enumerate(objects(place, task, "annotations"))

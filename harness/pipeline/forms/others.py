@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from harness.core.errors import InputError
 from harness.data import UTF_8, Row, readable
@@ -90,16 +90,22 @@ def mapping(place: Place, row: Row, key: str, inside: str = "") -> Row:
     return value or {}
 
 
-def objects(place: Place, row: Row, key: str, inside: str = "") -> list[Row]:
-    """A list of objects under a key, [] where there is none."""
+def listed(place: Place, row: Row, key: str, inside: str = "") -> list[Any]:
+    """A list under a key, [] where there is none."""
     value = row.get(key)
     if value is not None and not isinstance(value, list):
         raise wrong(place, inside + key, f"is a {type(value).__name__}, not a list", "export it again")
-    for number, one in enumerate(value or []):
+    return value or []
+
+
+def objects(place: Place, row: Row, key: str, inside: str = "") -> list[Row]:
+    """A list of objects under a key, [] where there is none."""
+    found = listed(place, row, key, inside)
+    for number, one in enumerate(found):
         if not isinstance(one, dict):
             said = f"is a {type(one).__name__}, not an object"
             raise wrong(place, f"{inside}{key}[{number}]", said, "export it again")
-    return value or []
+    return found
 
 
 def wrong(place: Place, key: str, said: str, fix: str) -> InputError:

@@ -65,11 +65,12 @@ def test_tasks_and_annotations_become_pairs_and_votes(
              annotated(chosen("Answer B is better"), by=3), annotated(why, by=4, was_cancelled=True),
              answer1="another thing"),
         task(annotated(), annotated(compared("left"), chosen("tie"), by=2), answer1="a third one") | {"drafts": [{}]},
+        task(answer1="a fourth one") | {"drafts": [12]},
     ])  # fmt: skip
     assert import_file(lab, path) == 0
     said = capsys.readouterr().out
-    assert "3 pairs, 7 votes" in said
-    for reason in ("1 without an answer", "1 contradicting themselves", "1 drafts"):
+    assert "4 pairs, 7 votes" in said
+    for reason in ("1 without an answer", "1 contradicting themselves", "2 drafts"):
         assert reason in said
     pairs = {one.pair_id: one for one in campaigns.read(lab, "copy")[1]}
     found = [(pairs[one.pair_id].a.text, one.view, one.reason) for one in votes(lab)]
