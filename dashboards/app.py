@@ -12,7 +12,7 @@ from pathlib import Path
 
 import fastapi
 
-from dashboards import rate, web
+from dashboards import linked, rate, web
 from dashboards.desk import Desk
 from dashboards.links import Links
 from harness import campaign as campaigns
@@ -33,7 +33,7 @@ def serve_rating(lab: Lab, campaign: str, port: int = DEFAULT_PORT, raters: Sequ
 
     def build() -> tuple[fastapi.FastAPI, web.Lines]:
         tokens = links.new(list(raters) or links.raters() or ["rater"])
-        return build_app(desk, links), web.link_lines(f"rating {campaign}", tokens)
+        return build_app(desk, links), linked.link_lines(f"rating {campaign}", tokens)
 
     web.serve(port, build)
     desk.close()
@@ -42,8 +42,8 @@ def serve_rating(lab: Lab, campaign: str, port: int = DEFAULT_PORT, raters: Sequ
 def build_app(desk: Desk, links: Links) -> fastapi.FastAPI:
     """The page and its login, everything else refused without a rater's cookie."""
     cookie = f"ratchet-rate-{desk.record.campaign}"  # cookies do not tell ports apart, so two campaigns need two names
-    app = web.app_with_login(links, cookie, "Opening your pairs.")
-    return web.mount(app, rate.build(lambda request: desk, links), links, cookie, rate.look())
+    app = linked.app_with_login(links, cookie, "opening_pairs")
+    return linked.mount(app, rate.build(lambda request: desk, links), links, cookie, rate.look())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -22,7 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from dashboards import chat_view as view
 from dashboards.doors import Door
 from dashboards.markdown import as_html
-from dashboards.texts import I18N, texts_for
+from dashboards.texts import I18N, Texts, texts_for
 from dashboards.web import complain, css, html_part, script, theme
 from harness.core.errors import EngineError, InputError, RatchetError
 from harness.core.paths import Lab
@@ -61,7 +61,7 @@ def build(lab: Lab, door: Door) -> gr.Blocks:
             except Refused:
                 return view.message(texts, texts.raw("try_signed_out"))
             except EngineError as error:
-                return view.message(texts, texts.raw("try_problem", why=error.one_line()))
+                return view.message(texts, texts.raw("try_problem", why=texts.error(error)))
             except RatchetError as error:
                 complain(error)
                 return view.message(texts, texts.raw("try_unreadable"))
@@ -81,9 +81,9 @@ def routes(lab: Lab, door: Door, notebook: trying.Notebook, desk: feedback.Desk)
         try:
             model, turns = await _asked(lab, door, who, await _read(request))
         except InputError as error:
-            return _problem(request, error.one_line(), 400)
+            return _problem(texts, texts.error(error), 400)
         except EngineError as error:
-            return _problem(request, error.one_line(), 503)
+            return _problem(texts, texts.error(error), 503)
 
         def still_here() -> bool:
             """A person who was erased meanwhile must leave nothing behind."""
@@ -99,7 +99,7 @@ def routes(lab: Lab, door: Door, notebook: trying.Notebook, desk: feedback.Desk)
             try:
                 async with contextlib.aclosing(notebook.ask(model, turns, who, still_here)) as pieces:
                     async for piece in pieces:
-                        yield json.dumps({"text": piece} if isinstance(piece, str) else _end(piece)) + "\n"
+                        yield json.dumps({"text": piece} if isinstance(piece, str) else _end(texts, piece)) + "\n"
             finally:
                 busy[who] -= 1
 
@@ -107,14 +107,14 @@ def routes(lab: Lab, door: Door, notebook: trying.Notebook, desk: feedback.Desk)
 
     @router.post("/say", response_model=None)
     async def say(request: fastapi.Request) -> fastapi.Response:
-        who = await run_in_threadpool(door.require, request)
+        who, texts = await run_in_threadpool(door.require, request), texts_for(request)
         try:
             body = await _read(request)
             entry, new = await desk.take({**body, "user": trying.user_of(who)}, trying.KEY)
         except InputError as error:
-            return _problem(request, error.one_line(), 400)
+            return _problem(texts, texts.error(error), 400)
         except NotTaken as refused:
-            return _problem(request, str(refused), refused.status)
+            return _problem(texts, texts.said(refused.body["error"]["code"], str(refused)), refused.status)
         return JSONResponse({"id": entry.feedback_id, "status": "stored" if new else "unchanged"})
 
     return router
@@ -131,13 +131,13 @@ def _campaigns(lab: Lab, door: Door) -> fastapi.APIRouter:
 
     @router.post("/campaign", response_model=None)
     async def campaign(request: fastapi.Request) -> fastapi.Response:
-        who = await run_in_threadpool(door.require, request)
+        who, texts = await run_in_threadpool(door.require, request), texts_for(request)
         try:
             asked = _wanted(await _read(request))
             record = await run_in_threadpool(tried.create, lab, asked, who)
         except InputError as error:
-            return _problem(request, error.one_line(), 400)
-        return JSONResponse({"campaign": record.campaign, "text": view.made(texts_for(request), record)})
+            return _problem(texts, texts.error(error), 400)
+        return JSONResponse({"campaign": record.campaign, "text": view.made(texts, record)})
 
     return router
 
@@ -153,7 +153,8 @@ async def _asked(lab: Lab, door: Door, who: str, body: dict[str, Any]) -> tuple[
     turns, name = trying.conversation(body.get("messages")), body.get("model")
     model = (await _models(lab, door, who)).get(name) if isinstance(name, str) else None
     if model is None:
-        raise InputError(f"no engine serves {str(name)[:80]!r} to you now", "reload the page: it lists what there is")
+        wanted, fix = repr(str(name)[:80]), "reload the page: it lists what there is"
+        raise InputError(f"no engine serves {wanted} to you now", fix, "not_served", model=wanted)
     return model, turns
 
 
@@ -163,7 +164,7 @@ async def _read(request: fastapi.Request) -> dict[str, Any]:
     async for part in request.stream():
         data += part
         if len(data) > MAX_BYTES:
-            raise InputError(f"more than {MAX_BYTES:,} bytes", "start a new conversation")
+            raise InputError(f"more than {MAX_BYTES:,} bytes", "start a new conversation", "many_bytes", most=MAX_BYTES)
     try:
         body = json.loads(data)
     except (ValueError, RecursionError):
@@ -182,13 +183,13 @@ def _wanted(body: dict[str, Any]) -> tried.Asked:
     return tried.Asked(str(values["campaign"]).strip(), str(values["name"]).strip(), purpose)
 
 
-def _problem(request: fastapi.Request, text: str, status: int) -> JSONResponse:
-    return JSONResponse({"error": texts_for(request).raw("try_problem", why=text)}, status)
+def _problem(texts: Texts, why: str, status: int) -> JSONResponse:
+    return JSONResponse({"error": texts.raw("try_problem", why=why)}, status)
 
 
-def _end(answer: trying.Answered) -> dict[str, Any]:
+def _end(texts: Texts, answer: trying.Answered) -> dict[str, Any]:
     """The last line of an answer."""
     if answer.error:
-        return {"error": answer.error}
+        return {"error": texts.error(answer.error)}
     cut = answer.finish_reason == "length"
     return {"html": as_html(answer.text), "id": answer.completion_id, "version": answer.version, "cut": cut}

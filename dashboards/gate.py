@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboards import plain
 from dashboards.pages import Page
-from dashboards.web import HEADERS
+from dashboards.texts import Texts, texts_of
+from dashboards.web import HEADERS, complain
 from harness.audit import AuditLog
 from harness.core.errors import RatchetError
 from harness.core.fingerprint import sha256_of
@@ -93,24 +94,25 @@ class Gate:
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         """What to answer in place of the page, or None where the request may pass."""
         path, headers = str(scope["path"]), Headers(scope=scope)
+        texts = texts_of(headers)
         if _is_foreign(scope, headers):
-            return plain.message("Refused", "This request came from another site.", 403)
+            return plain.message(texts, "foreign", "foreign_text", 403)
         if path in OPEN:
             return None
         try:
             person = self._identity.of_scope(scope)
             if person is None:
-                return _stranger(scope, headers)
+                return _stranger(texts, scope, headers)
             page = next((page for page in self._pages if path == page.path or path.startswith(f"{page.path}/")), None)
             if page is None:
-                return None if path in FOR_ALL else plain.message("Not here", "There is no such page.", 404)
+                return None if path in FOR_ALL else plain.message(texts, "not_here", "not_here_text", 404)
             if not person.has(*page.roles):
-                roles = " and ".join(f"{role}s" for role in page.roles)
-                return plain.message("Not for you", f"This page is for {roles}. Ask a lead for the role.", 403)
+                return plain.not_for_you(texts, page.roles)
             if scope["method"] == "GET" and _is_opened(headers):
                 self._audit.add(person.name, "opened", path)
         except RatchetError as error:
-            return plain.message("Not now", error.one_line(), 503)
+            complain(error)  # where the lab lies is nothing for strangers
+            return plain.message(texts, "not_now", "not_now_people", 503)
         return None
 
 
@@ -122,15 +124,15 @@ def _is_foreign(scope: Scope, headers: Headers) -> bool:
     return scope["method"] not in SAFE and headers.get("sec-fetch-site") not in (None, "same-origin", "none")
 
 
-def _stranger(scope: Scope, headers: Headers) -> ASGIApp:
+def _stranger(texts: Texts, scope: Scope, headers: Headers) -> ASGIApp:
     """The sign-in page, with where to go on to; others than browsers that open a page get only its status."""
     path = str(scope["path"])
     if scope["method"] != "GET" or not _is_opened(headers):
-        return plain.message("Sign in", "Sign in first.", 401)
+        return plain.message(texts, "sign_in", "sign_in_first", 401)
     if headers.get("sec-fetch-site") == "cross-site":
-        return plain.again()  # a Strict cookie is not sent along a link in a mail; asked for from here, it is
+        return plain.again(texts)  # a Strict cookie is not sent along a link in a mail; asked for from here, it is
     query = scope.get("query_string", b"").decode("latin-1")
-    return plain.sign_in(onward=path + (f"?{query}" if query else ""), status=401)
+    return plain.sign_in(texts, onward=path + (f"?{query}" if query else ""), status=401)
 
 
 def _is_opened(headers: Headers) -> bool:

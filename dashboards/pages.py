@@ -39,6 +39,7 @@ class Built:
 class Page:
     """One page, or one for each of `names` (campaigns, say) at `path/NAME`. Built when somebody first opens it.
 
+    `title` and `about` are keys of dashboards.texts.
     `shared`: one for all names together, built before anybody comes; its handlers find the name in the request's
     `path_params`. Building takes Gradio a second, and nobody who comes to rate should wait for that.
     """
@@ -100,20 +101,10 @@ def _board(lab: Lab, door: Door, name: str) -> Built:
 
 
 PAGES: tuple[Page, ...] = (
-    Page(
-        "/rate",
-        "Rate answers",
-        ("rater",),
-        _rate,
-        "Two answers, side by side: which is better?",
-        open_campaigns,
-        shared=True,
-    ),
-    Page("/write", "Write answers", ("rater",), _write, "Correct a draft, or read somebody's text.", open_drafts),
-    Page("/try", "Try it", ("lead", "engineer"), _try, "Chat with what is served, two side by side."),
-    Page("/board", "Board", ("lead", "engineer"), _board, "What votes are worth; disagreements; the next round."),
-    Page("/results", "Results", ("lead", "engineer"), _results, "Leaderboard, runs, items, versions, plots."),
-    Page(
-        "/lineage", "Lineage", ("lead", "engineer"), _lineage, "Which votes shaped an adapter; did they touch its gate?"
-    ),
+    Page("/rate", "title", ("rater",), _rate, "home_rate", open_campaigns, shared=True),
+    Page("/write", "write_title", ("rater",), _write, "home_write", open_drafts),
+    Page("/try", "try_title", ("lead", "engineer"), _try, "home_try"),
+    Page("/board", "board_title", ("lead", "engineer"), _board, "home_board"),
+    Page("/results", "results_title", ("lead", "engineer"), _results, "home_results"),
+    Page("/lineage", "lineage_title", ("lead", "engineer"), _lineage, "home_lineage"),
 )

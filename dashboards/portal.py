@@ -18,12 +18,14 @@ import anyio
 import fastapi
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dashboards import changed, plain, web
 from dashboards.doors import Door
 from dashboards.gate import SIGN_IN, Gate, Identity, cookie_name, is_https
 from dashboards.pages import PAGES, Built, Page
+from dashboards.texts import Texts, texts_for, texts_of
 from harness.audit import AuditLog
 from harness.core.errors import InputError, RatchetError
 from harness.core.paths import Lab
@@ -116,7 +118,8 @@ class Portal:
     def _home(self, request: fastapi.Request) -> Response:
         person = self._somebody(request)
         mine = [(page, self._names(page)) for page in self.pages if person.has(*page.roles)]
-        return plain.home(person, mine, changed.card(self.lab, person))
+        texts = texts_for(request)
+        return plain.home(texts, person, mine, changed.card(texts, self.lab, person))
 
     def _somebody(self, request: fastapi.Request) -> Person:
         person = self.identity.of(request)
@@ -130,17 +133,17 @@ class Portal:
     def _sign_in_page(self, request: fastapi.Request) -> Response:
         if self.identity.of(request):
             return RedirectResponse("/", 303)
-        return plain.sign_in()
+        return plain.sign_in(texts_for(request))
 
     async def _sign_in(self, request: fastapi.Request) -> Response:
-        form = await plain.form(request)
+        form, texts = await plain.form(request), texts_for(request)
         name, onward = form.get("name", ""), _local(form.get("onward", "/"))
         try:
             token = await self._hashed(lambda: self.people.sign_in(name, form.get("password", "")))
         except Locked as error:
-            return plain.sign_in(name, onward, error.one_line(), 429, {"retry-after": str(round(error.wait_s) + 1)})
+            return _locked(texts, name, onward, error)
         except Refused as error:
-            return plain.sign_in(name, onward, error.one_line(), 401)
+            return plain.sign_in(texts, name, onward, texts.error(error), 401)
         await run_in_threadpool(self.audit.add, name.strip().casefold(), "signed_in", "portal")
         return self._with_cookie(request, RedirectResponse(onward, 303), token)
 
@@ -150,25 +153,27 @@ class Portal:
         answer.set_cookie(self.identity.cookie, token, max_age=age, httponly=True, samesite="strict", secure=secure)
         return answer
 
-    def _invitation(self, token: str = "") -> Response:
-        person = self.people.invitation(token)
-        return plain.invitation(person.name, token) if person else plain.no_invitation()
+    def _invitation(self, request: fastapi.Request, token: str = "") -> Response:
+        person, texts = self.people.invitation(token), texts_for(request)
+        return plain.invitation(texts, person.name, token) if person else plain.no_invitation(texts)
 
     async def _accept(self, request: fastapi.Request) -> Response:
-        form = await plain.form(request)
+        form, texts = await plain.form(request), texts_for(request)
         token, password = form.get("token", ""), form.get("password", "")
         person = self.people.invitation(token)
         if person is None:
-            return plain.no_invitation()
+            return plain.no_invitation(texts)
         if password != form.get("again", ""):
-            return plain.invitation(person.name, token, "The two passwords differ.", 422)
+            return plain.invitation(texts, person.name, token, texts.raw("passwords_differ"), 422)
         try:
             await self._hashed(lambda: self.people.accept(token, password))
             session = await self._hashed(lambda: self.people.sign_in(person.name, password))
-        except Refused as error:
-            return plain.no_invitation() if self.people.invitation(token) is None else _said(error)
+        except Locked as error:  # others guessed under this name: the password is saved, the way in has to wait
+            return _locked(texts, person.name, "/", error)
+        except Refused:  # the link was used meanwhile
+            return plain.no_invitation(texts)
         except InputError as error:
-            return plain.invitation(person.name, token, error.one_line(), 422)
+            return plain.invitation(texts, person.name, token, texts.error(error), 422)
         await run_in_threadpool(self.audit.add, person.name, "signed_in", "invitation")
         return self._with_cookie(request, RedirectResponse("/", 303), session)
 
@@ -178,7 +183,8 @@ class Portal:
         if token:
             self.people.sign_out(token)
         self.audit.add(person.name, "signed_out", "portal")
-        answer = plain.sign_in(said="You are signed out.", status=200)
+        texts = texts_for(request)
+        answer = plain.sign_in(texts, said=texts.raw("signed_out"))
         answer.delete_cookie(self.identity.cookie, httponly=True, samesite="strict", secure=is_https(request.scope))
         return answer
 
@@ -188,8 +194,9 @@ class Portal:
         return await anyio.to_thread.run_sync(act, limiter=self._hashing)
 
 
-def _said(error: RatchetError) -> Response:
-    return plain.message("Not done", error.one_line(), 403)
+def _locked(texts: Texts, name: str, onward: str, error: Locked) -> Response:
+    headers = {"retry-after": str(round(error.wait_s) + 1)}
+    return plain.sign_in(texts, name, onward, texts.error(error), 429, headers)
 
 
 def _local(path: str) -> str:
@@ -239,10 +246,10 @@ class Hall:
                 raise KeyError(name)
             answer = (await self._stand(name)).app
         except KeyError:
-            answer = plain.message("Not here", "There is no such page, or it was closed.", 404)
+            answer = plain.message(texts_of(Headers(scope=scope)), "not_here", "not_here_closed", 404)
         except RatchetError as error:
             web.complain(error)
-            answer = plain.message("Not now", "The server cannot read this page's files. Tell whoever runs it.", 503)
+            answer = plain.message(texts_of(Headers(scope=scope)), "not_now", "not_now_text", 503)
         # The page's own app looks at whole paths, as if nothing stood in front of it.
         await answer({**scope, "root_path": "", "app_root_path": ""}, receive, send)
 

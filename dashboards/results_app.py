@@ -12,7 +12,7 @@ from typing import Protocol
 import fastapi
 from fastapi.responses import PlainTextResponse
 
-from dashboards import results, results_live, web
+from dashboards import linked, results, results_live, web
 from dashboards.links import Links
 from dashboards.results_files import as_csv, picture, table_of
 from harness import audit
@@ -35,7 +35,7 @@ def serve_results(lab: Lab, port: int = DEFAULT_PORT, viewers: Sequence[str] = (
 
     def build() -> tuple[fastapi.FastAPI, web.Lines]:
         tokens = links.new(list(viewers))
-        return build_app(lab, links), web.link_lines(f"results of {lab.root}", tokens)
+        return build_app(lab, links), linked.link_lines(f"results of {lab.root}", tokens)
 
     web.serve(port, build)
 
@@ -50,7 +50,7 @@ def links_of(lab: Lab) -> Links:
 def build_app(lab: Lab, links: Links) -> fastapi.FastAPI:
     """The page with its files, everything refused without a viewer's cookie."""
     cookie = f"ratchet-results-{sha256_of(str(lab.root))[:8]}"  # cookies do not tell ports apart, so labs need names
-    app = web.app_with_login(links, cookie, "Opening the results.")
+    app = linked.app_with_login(links, cookie, "opening_results")
 
     @app.exception_handler(RatchetError)
     def wrong(request: fastapi.Request, error: RatchetError) -> PlainTextResponse:
@@ -65,7 +65,7 @@ def build_app(lab: Lab, links: Links) -> fastapi.FastAPI:
 
     log = audit.AuditLog(lab)
     app.include_router(files(lab, who))
-    return web.mount(app, results.build(lab, links), links, cookie, results.look())
+    return linked.mount(app, results.build(lab, links), links, cookie, results.look())
 
 
 class Ask(Protocol):

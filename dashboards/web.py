@@ -1,4 +1,4 @@
-"""What the pages have in common: served on 127.0.0.1 only, behind personal links, reaching nothing outside."""
+"""What the pages have in common: served on 127.0.0.1 only, reaching nothing outside."""
 
 from __future__ import annotations
 
@@ -13,12 +13,8 @@ from typing import Any
 import fastapi
 import gradio as gr
 import uvicorn
-from fastapi.responses import HTMLResponse, PlainTextResponse
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import cookie_parser
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from fastapi.responses import PlainTextResponse
 
-from dashboards.links import LINK_DAYS, Links
 from harness.core.errors import InputError, RatchetError
 from harness.people import Refused
 
@@ -84,36 +80,6 @@ def theme() -> gr.themes.Base:
     return gr.themes.Base(font=fonts, font_mono=["ui-monospace", "monospace"])
 
 
-def app_with_login(links: Links, cookie: str, greeting: str) -> fastapi.FastAPI:
-    """An app with /login alone; everything else is refused without the cookie that a personal link sets."""
-    app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-
-    @app.get("/login", response_class=HTMLResponse)
-    def login(token: str = "") -> HTMLResponse:
-        who = links.rater_of(token)
-        if who is None:
-            return _refused()
-        # Not a redirect: a Strict cookie is not sent along one that began in a chat or a mail.
-        found = _page(f"Hello {who}", greeting, '<meta http-equiv="refresh" content="0; url=/">')
-        age = LINK_DAYS * 24 * 3600
-        found.set_cookie(cookie, token, max_age=age, httponly=True, samesite="strict")
-        return found
-
-    app.add_middleware(Gate, links=links, cookie=cookie)
-    return app
-
-
-def mount(
-    app: fastapi.FastAPI, blocks: gr.Blocks, links: Links, cookie: str, look: dict[str, Any]
-) -> fastapi.FastAPI:  # fmt: skip
-    """The Gradio page at /, for whoever has the cookie; handlers find the name in `request.username`."""
-
-    def who(request: fastapi.Request) -> str | None:
-        return links.rater_of(request.cookies.get(cookie))
-
-    return mount_at(app, blocks, "/", who, look)
-
-
 def settle_matplotlib() -> None:
     """Gradio asks matplotlib for its backend around every handler. Said before, nobody who comes first waits for the
     import, nor for the search for a screen that ends in pyplot."""
@@ -164,15 +130,6 @@ def complain(error: RatchetError) -> None:
     print(f"error: {error.one_line()}", file=sys.stderr, flush=True)
 
 
-def link_lines(what: str, tokens: dict[str, str]) -> Lines:
-    """What to print for an address: what is served there, and one personal link per person."""
-    head = f"(stop with Ctrl-C). Personal links, valid for {LINK_DAYS} days:"
-    return lambda at: [
-        f"{what} at {at} {head}",
-        *(f"{who}: {at}/login?token={token}" for who, token in tokens.items()),
-    ]
-
-
 def serve(port: int, build: Callable[[], tuple[fastapi.FastAPI, Lines]], behind_proxy: bool = True) -> None:
     """Serve on 127.0.0.1 until SIGINT or SIGTERM. `build` gives the app, and the lines to print for its address.
 
@@ -192,50 +149,6 @@ def serve(port: int, build: Callable[[], tuple[fastapi.FastAPI, Lines]], behind_
         )
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn ends well first and then raises it again
             uvicorn.Server(config).run(sockets=[listener])
-
-
-class Gate:
-    """ASGI: 401 for whoever has no cookie of a link, on every path but /login; 403 for another site's requests."""
-
-    def __init__(self, app: ASGIApp, links: Links, cookie: str) -> None:
-        self._app = app
-        self._links = links
-        self._cookie = cookie
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            return await self._app(scope, receive, send)
-        if scope["type"] != "http":  # no route here speaks anything else
-            return await send({"type": "websocket.close", "code": 1008})
-        headers = Headers(scope=scope)
-        token = cookie_parser(headers.get("cookie", "")).get(self._cookie)
-        app: ASGIApp = self._app
-        if scope["path"] != "/login" and self._links.rater_of(token) is None:
-            app = _refused()
-        elif headers.get("origin") not in (None, f"http://{headers.get('host')}", f"https://{headers.get('host')}"):
-            app = _page("Refused", "This request came from another site.", status=403)
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
-
-        await app(scope, receive, with_headers)
-
-
-def _refused() -> HTMLResponse:
-    text = "Open the personal link that you were sent. If it has stopped working, ask for a new one."
-    return _page("This page needs your link", text, status=401)
-
-
-def _page(title: str, text: str, head: str = "", status: int = 200) -> HTMLResponse:
-    body = (
-        f"<!doctype html><html lang=en class=plain><head><meta charset=utf-8>{head}"
-        f"<meta name=viewport content='width=device-width'>"
-        f"<title>{html.escape(title)}</title><style>{PLAIN_CSS}</style></head>"
-        f"<body><main><h1>{html.escape(title)}</h1><p>{html.escape(text)}</p></main></body></html>"
-    )
-    return HTMLResponse(body, status_code=status, headers={"cache-control": "no-store"})
 
 
 def _listen(port: int) -> socket.socket:

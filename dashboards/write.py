@@ -152,7 +152,7 @@ def _note(texts: Texts, said: Said, sheet: Sheet | None = None) -> str:
         told = {"who": sheet.who, "ticket": sheet.ticket, "saved": sheet.saved, "start": sheet.text}
         about |= {name: plain(value) for name, value in told.items()}
     data = "".join(f' data-{name}="{value}"' for name, value in about.items())
-    limits = {"text": f"{MAX_TEXT:,}", "reason": f"{MAX_REASON:,}"}
+    limits = {"text": texts.number(MAX_TEXT), "reason": texts.number(MAX_REASON)}
     text = texts(f"said_{said.key}", **limits) if said.key else ""
     return f'<p class="note {said.tone}" data-at="{time.time_ns()}" lang="{texts.language}"{data}>{text}</p>'
 

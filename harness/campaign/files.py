@@ -39,12 +39,14 @@ def write(
 
     Raises InputError when it exists already or has nothing to rate, LabError when the disk refuses.
     """
-    place = folder(lab, record.campaign)
+    place, named = folder(lab, record.campaign), repr(record.campaign)
     if (place / "campaign.json").exists():
-        raise InputError(f"campaign {record.campaign!r} exists already", "choose another name; campaigns never change")
+        fix = "choose another name; campaigns never change"
+        raise InputError(f"campaign {named} exists already", fix, "campaign_exists", campaign=named)
     if not pairs:
         counts = ", ".join(f"{count} {reason}" for reason, count in record.refused.items() if count) or "no items"
-        raise InputError(f"campaign {record.campaign!r} has no pair to rate ({counts})", "use a larger or harder pool")
+        problem, fix = f"campaign {named} has no pair to rate ({counts})", "use a larger or harder pool"
+        raise InputError(problem, fix, "campaign_empty", campaign=named, counts=counts)
     if record.pairs != len(pairs):
         raise InputError(f"campaign {record.campaign!r}: the record says {record.pairs} pairs, there are {len(pairs)}")
     for left in (*segments(place, EXTRA), *segments(place, VOTES)):  # of a creation that did not come to its end

@@ -26,12 +26,14 @@ def printable(text: str) -> str:
 class RatchetError(Exception):
     """A problem said in one line, with what to do about it.
 
-    `problem` names the file, line or key; `fix` is the next thing to try (may be empty).
+    `problem` names the file, line or key; `fix` is the next thing to try (may be empty). What people meet on a page has
+    a `code` too, a name that stays for this kind of problem, and its values in `about`: a page says it in any language.
     """
 
-    def __init__(self, problem: str, fix: str = "") -> None:
+    def __init__(self, problem: str, fix: str = "", code: str = "", **about: object) -> None:
         self.problem = problem.rstrip(".")
         self.fix = fix.rstrip(".")
+        self.code, self.about = code, about
         super().__init__(self.one_line())
 
     def one_line(self) -> str:

@@ -26,6 +26,8 @@ def check_name(name: str, what: str) -> str:
         raise InputError(
             f"{what} {name!r} is not a valid name",
             "use 1 to 64 of a-z, 0-9, '.', '_', '-', starting with a letter or digit",
+            f"bad_{what}",
+            name=repr(name),
         )
     return name
 

@@ -40,7 +40,8 @@ class WrongPassword(Refused):
     """No such name, no password yet, or a wrong one: which of them is not told."""
 
     def __init__(self) -> None:
-        super().__init__("the name or the password is wrong", "try again, or ask for a new invitation")
+        fix = "try again, or ask for a new invitation"
+        super().__init__("the name or the password is wrong", fix, "wrong_password")
 
 
 class Locked(Refused):
@@ -50,7 +51,7 @@ class Locked(Refused):
         self.wait_s = wait_s
         minutes = max(round(wait_s / 60), 1)
         said = f"try again in {minutes} minute" + ("s" if minutes > 1 else "")
-        super().__init__("too many failed tries under this name", said)
+        super().__init__("too many failed tries under this name", said, "locked", count=minutes)
 
 
 def _utc() -> datetime.datetime:
@@ -281,8 +282,13 @@ def _normal(password: str) -> str:
 def _checked(password: str) -> str:
     least, most = PASSWORD_LENGTH
     normal = _normal(password)
-    if not least <= len(normal) <= most:
-        raise InputError(f"a password has {least} to {most} characters", "choose a longer one: a sentence will do")
+    limits = f"a password has {least} to {most} characters"
+    if len(normal) < least:
+        fix = "choose a longer one: a sentence will do"
+        raise InputError(limits, fix, "password_short", least=least, most=most)
+    if len(normal) > most:
+        raise InputError(limits, "choose a shorter one", "password_long", least=least, most=most)
     if len(set(normal)) < 4:
-        raise InputError("that password repeats a few characters", "choose another one: a sentence will do")
+        fix = "choose another one: a sentence will do"
+        raise InputError("that password repeats a few characters", fix, "password_repeats")
     return normal

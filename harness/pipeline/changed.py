@@ -109,7 +109,8 @@ def dispute(lab: Lab, who: str, run_id: str, plan_id: str, text: str, everything
     for one in changed(lab, who, everything).adapters:
         if one.run_id == run_id and any(judged.plan_id == plan_id for judged in one.verdicts):
             return disputes.add(lab, one.campaigns[0], who, plan_id, run_id, text)
-    raise InputError("your votes have no part in such a verdict", "dispute one that the page shows")
+    problem, fix = "your votes have no part in such a verdict", "dispute one that the page shows"
+    raise InputError(problem, fix, "dispute_not_yours")
 
 
 # --- inside -----------------------------------------------------------------------------------------------------

@@ -33,9 +33,8 @@ def add(lab: Lab, campaign: str, who: str, plan_id: str, run_id: str, text: str)
     same of it before. InputError for an empty or a very long text, LabError where it cannot be written."""
     said = text.strip()
     if not said or len(said) > MOST_CHARACTERS:
-        raise InputError(
-            f"a reason has 1 to {MOST_CHARACTERS:,} characters, this one {len(said):,}", "say what is wrong"
-        )
+        problem = f"a reason has 1 to {MOST_CHARACTERS:,} characters, this one {len(said):,}"
+        raise InputError(problem, "say what is wrong", "dispute_length", most=MOST_CHARACTERS, given=len(said))
     act = Report(
         event_id=f"dispute/{plan_id}/{run_id}/{who}/{sha256_of(said)[:12]}",
         campaign=campaign,

@@ -34,7 +34,7 @@ MAX_TURNS, MAX_CHARACTERS = 41, 32_000  # of one conversation
 DECODING = {"temperature": 0.7, "max_tokens": 512}
 LIST_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 300.0  # between two pieces: a busy CPU engine answers others first
-NONE_RUNS = ("no engine runs on this lab", "start one: ratchet serve")
+NONE_RUNS = ("no engine runs on this lab", "start one: ratchet serve", "no_engine")
 
 Kind = Literal["alias", "version", "base", "candidate"]  # a candidate: an adapter that the registry does not know
 KINDS: tuple[Kind, ...] = ("alias", "version", "base", "candidate")
@@ -58,7 +58,7 @@ class Answered:
     version: str
     text: str
     finish_reason: str | None
-    error: str = ""
+    error: EngineError | None = None
 
 
 def user_of(who: str) -> str:
@@ -83,7 +83,7 @@ def conversation(value: Any) -> list[Turn]:
 
     InputError where it is not."""
     if not isinstance(value, list) or not 0 < len(value) <= MAX_TURNS:
-        raise InputError(f"a conversation has 1 to {MAX_TURNS} turns", "start a new one")
+        raise InputError(f"a conversation has 1 to {MAX_TURNS} turns", "start a new one", "many_turns", most=MAX_TURNS)
     for place, turn in enumerate(value):
         roles = ("user", "assistant") if place else ("user", "system")
         if not isinstance(turn, dict) or turn.get("role") not in roles:
@@ -93,7 +93,8 @@ def conversation(value: Any) -> list[Turn]:
     if value[-1]["role"] != "user":
         raise InputError("the last turn is yours")
     if sum(len(turn["content"]) for turn in value) > MAX_CHARACTERS:
-        raise InputError(f"a conversation has at most {MAX_CHARACTERS:,} characters", "start a new one")
+        problem = f"a conversation has at most {MAX_CHARACTERS:,} characters"
+        raise InputError(problem, "start a new one", "many_characters", most=MAX_CHARACTERS)
     return [{"role": turn["role"], "content": turn["content"]} for turn in value]
 
 
@@ -116,7 +117,8 @@ async def models(lab: Lab, candidates: bool) -> dict[str, Model]:
                 found.setdefault(model.name, model)
     if not found:
         states = ", ".join(f"{lease.engine_id} is {lease.state}" for lease in leases)
-        raise EngineError(f"no engine answers now: {states}", "try again in a minute, or see ratchet status")
+        fix = "try again in a minute, or see ratchet status"
+        raise EngineError(f"no engine answers now: {states}", fix, "no_answer", states=states)
     return dict(sorted(found.items(), key=lambda one: (KINDS.index(one[1].kind), one[0])))
 
 
@@ -193,7 +195,7 @@ class Notebook:
         body = {**DECODING, "messages": turns, "user": user_of(who), "stream": True}
         call = Call(PATH, "POST", "", body=body)
         call.model, call.alias, call.streaming = model.name, model.alias, True
-        parts = list[str]()
+        parts, broken = list[str](), None
         try:
             async with (
                 _client(model.lease, ANSWER_TIMEOUT_S) as http,
@@ -203,10 +205,12 @@ class Notebook:
                     parts.append(piece)
                     yield piece
         except httpx.HTTPError as error:
-            call.problem = f"the engine stopped answering ({type(error).__name__})"
+            kind = type(error).__name__
+            broken = EngineError(f"the engine stopped answering ({kind})", code="engine_stopped", kind=kind)
         text, finish = "".join(parts), call.finish_reasons[-1] if call.finish_reasons else None
-        if call.problem or finish is None:
-            yield Answered(None, call.model, text, finish, call.problem or "the answer broke off")
+        broken = broken or _broken(call, finish)
+        if broken:
+            yield Answered(None, call.model, text, finish, broken)
             return
         call.answer, call.ended = [text], time.monotonic()
         kept = await asyncio.to_thread(self._keep, call, may_keep)
@@ -223,6 +227,13 @@ class Notebook:
         except (LabError, OSError):
             return False
         return True
+
+
+def _broken(call: Call, finish: str | None) -> EngineError | None:
+    """What was wrong with an answer that came to its end, in the engine's own words where it has any."""
+    if call.problem:
+        return EngineError(call.problem)
+    return None if finish else EngineError("the answer broke off", code="broke_off")
 
 
 async def _pieces(response: httpx.Response, call: Call) -> AsyncIterator[str]:

@@ -122,7 +122,7 @@ def check(body: dict[str, Any]) -> FeedbackKind:
         if not isinstance(value, str) or len(value) > limit:
             raise _wrong(f"{name} must be text of at most {limit} characters", name)
     if about == "edit" and not body["edited"].strip():
-        raise _wrong("edited is empty: send what the answer should have been", "edited")
+        raise _wrong("edited is empty: send what the answer should have been", "edited", "edited_empty")
     return about
 
 
@@ -179,10 +179,10 @@ async def _read(request: Request) -> dict[str, Any]:
     return body
 
 
-def _wrong(message: str, param: str | None) -> Refused:
-    return Refused(400, "BadRequestError", message, param)
+def _wrong(message: str, param: str | None, code: str | None = None) -> Refused:
+    return Refused(400, "BadRequestError", message, param, code=code)
 
 
 def _busy() -> Refused:
     message = "feedback cannot be stored at the moment; it was not: send it again"
-    return Refused(503, "ServiceUnavailableError", message, headers={"retry-after": "5"})
+    return Refused(503, "ServiceUnavailableError", message, headers={"retry-after": "5"}, code="feedback_busy")

@@ -124,6 +124,29 @@ def test_a_lead_signs_in_by_keyboard_and_comes_to_where_they_wanted(
     assert page.evaluate("document.cookie") == ""
 
 
+def test_a_german_browser_is_spoken_to_in_german_from_the_first_page_on(
+    browser: Browser, served: tuple[str, Path]
+) -> None:
+    address, _ = served
+    phone = browser.new_context(viewport={"width": 390, "height": 844}, locale="de-DE", color_scheme="dark")
+    page = phone.new_page()
+    page.goto(f"{address}/sign-in")
+    expect(page.get_by_label("Ihr Name")).to_be_focused()
+    for password in ("not the sentence", SENTENCE):
+        page.get_by_label("Ihr Name").fill("eve")
+        page.get_by_label("Passwort").fill(password)
+        app.picture(page, "sign-in-german")
+        page.get_by_role("button", name="Anmelden").click()
+        if password != SENTENCE:
+            expect(page.get_by_role("alert")).to_contain_text("Name oder das Passwort ist falsch")
+    expect(page.get_by_role("heading", name="Guten Tag, eve")).to_be_visible()
+    app.picture(page, "home-german")
+    page.get_by_role("link", name="Was Bewertungen bewirkt haben").click()
+    expect(page.get_by_role("heading")).to_have_text("Was Bewertungen bewirkt haben")
+    assert page.evaluate("[document.documentElement.lang, document.documentElement.scrollWidth]") == ["de", 390]
+    phone.close()
+
+
 def test_guessing_ends_in_a_wait(context: BrowserContext, served: tuple[str, Path]) -> None:
     address, _ = served
     page = context.new_page()

@@ -8,27 +8,35 @@ import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from string import Formatter
 from typing import Any, get_args
 
 import gradio as gr
 import pytest
 
-from dashboards import chat_view, rate, rate_view, screen, write, write_desk
+from dashboards import changed, chat_view, plain, rate, rate_view, screen, write, write_desk
 from dashboards.screen import Note, Screen, Stage, Why
 from dashboards.texts import CATALOGUES, LANGUAGES, Texts
 from dashboards.web import STATIC
 from dashboards.write_desk import Said, Sheet
 from harness import campaign as campaigns
 from harness.core.rating import CampaignRecord
-from harness.core.records import DataRef
+from harness.core.records import DataRef, Verdict
+from harness.people import Person
 from harness.pipeline import campaigns as making
 from harness.pipeline import tried, trying
+from harness.pipeline.changed import Changed, Judged, Shaped
+from harness.pipeline.disputes import Dispute
 from serve.lease import Lease
+from tests.unit.dashboards.tour import tour
 
 SPOKEN = {"title", "aria-label", "alt", "placeholder", "label"}  # attributes that people see or hear
+MUTE = {"kbd", "style"}
 GIVEN = "4711"  # each name, text and number that comes from outside
-MARK = re.compile(r"⟦.*?⟧", re.DOTALL)
-LEAST = 190  # texts that were seen, of the table's: a sweep that sees fewer has lost a page
+MARK = re.compile(r"⟦[^⟦⟧]*⟧")
+NAMES = re.compile(r"\b(Ratchet|SHIP|BLOCK|INCONCLUSIVE|INVALID)\b")  # the same in every language
+LEAST = 280  # texts that were seen, of the table's: a sweep that sees fewer has lost a page
+STOPS = 37  # of a tour
 
 
 class Spoken(HTMLParser):
@@ -37,10 +45,11 @@ class Spoken(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.found: list[str] = []
-        self._mute = 0
+        self._mute, self._goes_on = 0, False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._mute += tag == "kbd"
+        self._mute += tag in MUTE
+        self._goes_on = tag == "strong"  # a name inside a text, which is one text all the same
         for name, value in attrs:
             if name in SPOKEN and value:
                 self.found.append(value)
@@ -50,10 +59,13 @@ class Spoken(HTMLParser):
                 self.found.append(value)
 
     def handle_endtag(self, tag: str) -> None:
-        self._mute -= tag == "kbd"
+        self._mute -= tag in MUTE
+        self._goes_on = tag == "strong"
 
     def handle_data(self, data: str) -> None:
-        if data.strip() and not self._mute:
+        if self._goes_on and self.found:
+            self.found[-1] += data
+        elif data.strip() and not self._mute:
             self.found.append(data)
 
 
@@ -62,6 +74,7 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Texts:
     """Texts that are all ⟦like this⟧, with the key in front."""
     table = {key: f"⟦{key}|{text}⟧" for key, text in CATALOGUES[LANGUAGES[0]].items()}
     monkeypatch.setitem(CATALOGUES, "xx", table)
+    monkeypatch.setattr("dashboards.texts.LANGUAGES", (*LANGUAGES, "xx"))
     return Texts("xx")
 
 
@@ -123,13 +136,57 @@ def trying_out(texts: Texts) -> Iterator[Any]:
     yield [chat_view.sent(texts, tried.Sent(1, [], counts)), chat_view.made(texts, record)]
 
 
-def test_no_page_says_anything_that_was_not_translated(marked: Texts) -> None:
-    said = [line for page in (rating, writing, trying_out) for shown in page(marked) for line in lines(shown)]
-    bare = [line for line in said if re.search(r"[^\W\d_]{2,}", MARK.sub("", line))]
-    assert bare == []
+def voting(texts: Texts) -> Iterator[Any]:
+    """A home page without a card; what votes changed: adapters with a version and without, each verdict, disputes."""
+    rater, lead = (Person(name=GIVEN, roles=[role], created="") for role in ("rater", "lead"))
+    yield bytes(plain.home(texts, rater, []).body).decode()
+    disputed = [Dispute(at=GIVEN, who=GIVEN, plan_id=GIVEN, run_id=GIVEN, text=text) for text in (GIVEN, "")]
+    judged = [Judged(GIVEN, verdict, GIVEN, GIVEN, disputed) for verdict in get_args(Verdict)]
+    adapters = [
+        Shaped(GIVEN, GIVEN, 1, 1, False, [GIVEN], [GIVEN], [GIVEN], judged),
+        Shaped(GIVEN, "", 2_000, 2, True, [GIVEN, GIVEN]),
+    ]
+    yield [changed._line(texts, one) for one in adapters]
+    for person in (rater, lead):
+        yield changed._adapters(texts, Changed(adapters, []), person, (GIVEN, GIVEN, GIVEN))
+    yield changed._waiting(texts, Changed([], [GIVEN, GIVEN]))
+
+
+def erring(texts: Texts) -> Iterator[Any]:
+    """What pages say of errors, whose values are data of every kind; that they are raised so is in test_texts.py."""
+    errors = [key for key in CATALOGUES["en"] if key.startswith("error_")]
+    fields = {key: [name for _, name, _, _ in Formatter().parse(CATALOGUES["en"][key]) if name] for key in errors}
+    yield [plain.status_line(texts.raw(key, **dict.fromkeys(fields[key], GIVEN)), True) for key in errors]
+
+
+def untranslated(line: str) -> bool:
+    """Whether words stand outside of all marks, which may stand in one another."""
+    while MARK.search(line):
+        line = MARK.sub("", line)
+    return bool(re.search(r"[^\W\d_]{2,}", NAMES.sub("", line)))
+
+
+def test_no_page_says_anything_that_was_not_translated(
+    marked: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = (rating, writing, trying_out, voting, erring)
+    toured = [answer.text for answer in tour(tmp_path, "xx", monkeypatch)]
+    said = [line for shown in (*(one for page in pages for one in page(marked)), toured) for line in lines(shown)]
+    assert [line for line in said if untranslated(line)] == []
     seen = {key for line in said for key in re.findall(r"⟦(\w+)\|", line)}
     assert len(seen) >= LEAST
     assert set(CATALOGUES["en"]) - seen <= set(labels())
+
+
+def test_the_portal_speaks_german_where_the_browser_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each page says that it is German, to browsers and to caches, and none of its lines is an English text's."""
+    answers = list(tour(tmp_path, "de", monkeypatch))
+    assert len(answers) == STOPS
+    english = set(CATALOGUES["en"].values()) - set(CATALOGUES["de"].values())
+    for answer in answers:
+        assert '<html lang="de"' in answer.text, answer.url
+        assert (answer.headers["content-language"], answer.headers["vary"]) == ("de", "accept-language")
+        assert english & set(lines(answer.text)) == set(), answer.url
 
 
 def labels() -> set[str]:

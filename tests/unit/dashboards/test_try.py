@@ -24,6 +24,7 @@ from dashboards import chat
 from dashboards.gate import cookie_name
 from dashboards.pages import PAGES
 from dashboards.portal import Portal
+from dashboards.texts import Texts
 from harness import campaign as campaigns
 from harness import captured
 from harness.captured import Which
@@ -195,6 +196,8 @@ def test_without_an_engine_page_and_question_say_what_to_do(tmp_path: Path) -> N
         assert problem in guest.opened()
         answer = guest.post("ask", {"model": "tiny", "messages": HELLO})
         assert (answer.status_code, answer.json()["error"]) == (503, problem)
+        client.headers["accept-language"] = "de"
+        assert "In diesem Labor läuft keine Engine." in guest.opened()
     portal.close()
     busy = dead.lease.model_copy(update={"pid": os.getpid(), "started": psutil.Process().create_time()})
     busy.model_copy(update={"state": "restarting"}).write(lab.engines / "e-fake" / "lease.json")
@@ -256,7 +259,10 @@ def test_an_engine_that_dies_in_the_middle_is_one_line_and_nothing_is_kept(tmp_p
     *pieces, end = asyncio.run(ask())
     assert pieces
     assert isinstance(end, trying.Answered)
-    assert end.error.startswith("the engine stopped answering")
+    assert end.error is not None
+    assert str(end.error).startswith("the engine stopped answering")
+    assert Texts("en").error(end.error) == str(end.error)
+    assert Texts("de").error(end.error).startswith("Die Engine hat aufgehört")
     assert end.completion_id is None
     assert not list(segments(lab.requests, CALLS))
     notebook.close()
@@ -330,7 +336,10 @@ def test_what_was_sent_becomes_a_campaign_in_the_language_of_whoever_asks(
     assert (record.purpose, len(pairs)) == (purpose, record.pairs)
     assert {answer.text for pair in pairs for answer in (pair.a, pair.b)} >= {ATTACK}
     assert "exists already" in ann.post("campaign", body).json()["error"]
-    assert served.post("/try/campaign", json=body, headers=german).json()["error"].startswith("Das geht gerade nicht")
+    refused = served.post("/try/campaign", json=body, headers=german).json()["error"]
+    assert refused.startswith("Das geht gerade nicht: Die Kampagne 'hello' gibt es schon")
+    unsaid = served.post("/try/say", json={"completion_id": one["id"], "edited": " "}, headers=german).json()["error"]
+    assert unsaid.startswith("Das geht gerade nicht: Die Verbesserung ist leer")
 
 
 @pytest.mark.parametrize(
