@@ -291,6 +291,20 @@ def test_an_invitation_signs_in_once(portal: Portal, client: TestClient) -> None
     assert client.get("/invite?token=").status_code == 403
 
 
+def test_an_invited_person_whose_name_was_guessed_at_has_a_password_and_waits(
+    portal: Portal, client: TestClient
+) -> None:
+    token = portal.people.invite("zoe", ["rater"])
+    for _ in range(5):
+        client.post(SIGN_IN, data={"name": "zoe", "password": "a guess of somebody"})
+    answer = client.post("/invite", data={"token": token, "password": SENTENCE, "again": SENTENCE})
+    assert answer.status_code == 429
+    assert "too many failed tries" in answer.text
+    zoe = portal.people.get("zoe")
+    assert zoe is not None
+    assert zoe.password is not None
+
+
 def test_a_role_that_is_taken_away_ends_with_the_next_click(portal: Portal, client: TestClient) -> None:
     portal.people.accept(portal.people.invite("mia", ["lead"]), SENTENCE)
     signed_in(portal, client, "mia")
