@@ -82,7 +82,7 @@ def test_an_invited_rater_chooses_a_password_rates_and_signs_out(browser: Browse
     page.keyboard.type(SENTENCE)  # the focus is in the first field again
     page.get_by_label("The same again").fill(SENTENCE)
     page.get_by_role("button", name="Save and sign in").tap()
-    expect(page.get_by_role("heading", name="Hello ada")).to_be_visible()
+    expect(page.get_by_role("heading", name="Hello ada")).to_be_visible(timeout=WAIT_MS)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     expect(page.get_by_role("link", name="Results")).to_have_count(0)
     expect(page.get_by_role("link", name="What your votes changed")).to_be_visible()
