@@ -53,7 +53,7 @@ class Texts:
         return self._texts[key].format(**values) if values else self._texts[key]
 
     def counted(self, key: str, count: int, **values: object) -> str:
-        """A text about `count` things, not for HTML; of one thing that called KEY_one, where there is such a text."""
+        """A text about `count` things, not for HTML; about one, the text called KEY_one, where there is such a one."""
         one = f"{key}_one"
         return self.raw(one if count == 1 and one in self else key, count=self.number(count), **values)
 

@@ -127,7 +127,7 @@ def test_answers_and_names_are_only_text(lab: Lab) -> None:
     assert "<img" not in shown
     assert "&lt;script&gt;" in shown
     assert "{{x}}" not in shown
-    assert results_view.table(("<b>",), [("<i>",)]).count("&lt;") == 2
+    assert results_view.table(("<b>",), [("<i>",)], "<u>").count("&lt;") == 4
 
 
 def test_a_table_file_holds_no_formula() -> None:
