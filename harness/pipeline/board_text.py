@@ -131,7 +131,7 @@ def undecided_text(found: CampaignBoard) -> str:
         return ""
     own = f", {found.ruled_by_raters} by somebody who had voted on it" if found.ruled_by_raters else ""
     done = f"; {ruled} ruled on{own}" if ruled else ""
-    return f"to be decided: {counted(several, 'pair')} without a majority{done}"
+    return f"{counted(several, 'pair')} without a majority{done}"
 
 
 def reports_rows(found: CampaignBoard) -> Rows:
@@ -181,7 +181,7 @@ def _raters(found: CampaignBoard) -> None:
 
 def _disagreements(found: CampaignBoard) -> None:
     if text := undecided_text(found):
-        _line(text)
+        _line(f"to be decided: {text}")
     several = found.board.disagreements
     if not several:
         return

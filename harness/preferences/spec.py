@@ -85,9 +85,8 @@ def _more(preferences: Preferences) -> str:
     """What of the rows is not a majority of votes."""
     text = f"# {preferences.adjudicated} of them as a lead ruled.\n" if preferences.adjudicated else ""
     if preferences.edited:
-        text += (
-            f"# And {preferences.edited} edited answers, each over the one that it was made from; alone in sft.jsonl.\n"
-        )
+        some = "1 edited answer" if preferences.edited == 1 else f"{preferences.edited} edited answers, each"
+        text += f"# And {some} over the one that it was made from; alone in sft.jsonl.\n"
     return text
 
 

@@ -104,13 +104,13 @@ def test_two_side_by_side_are_asked_judged_edited_and_still_there_after_a_reload
     asked_first = next(iter(captured.load(served.lab.requests).exchanges.values())).call
     purpose = campaigns.purpose_of(captured.cluster_of("", asked_first))
     page.get_by_text("A campaign of what was sent to one").click()
-    expect(page.locator("#sent-counts")).to_contain_text("1 pairs from 1 answers")
+    expect(page.locator("#sent-counts")).to_contain_text("Answers sent: 1. Pairs of them: 1")
     page.get_by_label("Name of the campaign").fill("hello")
     page.get_by_label("What its votes are for").select_option(purpose)
     fair(page)
     picture(page, "try-campaign")
     page.get_by_role("button", name="Make the campaign").click()
-    expect(page.locator("#made")).to_contain_text("Campaign hello: 1 pairs to rate.")
+    expect(page.locator("#made")).to_contain_text("Campaign hello is made. Pairs to rate: 1.")
     assert campaigns.read(served.lab, "hello")[1][0].prompt == HELLO
     ask(page, "And then?")
     expect(a.locator(".answer")).to_have_count(2)

@@ -326,12 +326,12 @@ def test_what_was_sent_becomes_a_campaign_in_the_language_of_whoever_asks(
     one, _ = ann.asks("aac@v1", "Say hello"), ann.asks("aac@v2", "Say hello")
     assert ann.post("say", {"completion_id": one["id"], "campaign": True}).status_code == 200
     told = served.get("/try/sent", headers=german).json()["text"]
-    assert told.startswith("2 Paare aus 2 Antworten")
+    assert told.startswith("Dafür bestimmte Antworten: 2. Paare daraus: 2;")
     purpose = campaigns.purpose_of(captured.cluster_of("", kept(lab, "portal:ann")[-1]))
     body = {"campaign": " hello ", "name": "aac", "purpose": purpose}
     made = ann.post("campaign", body).json()
     assert made.get("campaign") == "hello", made
-    assert "pairs to rate" in made["text"]
+    assert "Pairs to rate: " in made["text"]
     record, pairs = campaigns.read(lab, "hello")
     assert (record.purpose, len(pairs)) == (purpose, record.pairs)
     assert {answer.text for pair in pairs for answer in (pair.a, pair.b)} >= {ATTACK}
