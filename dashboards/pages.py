@@ -41,7 +41,8 @@ class Page:
 
     `title` and `about` are keys of dashboards.texts.
     `shared`: one for all names together, built before anybody comes; its handlers find the name in the request's
-    `path_params`. Building takes Gradio a second, and nobody who comes to rate should wait for that.
+    `path_params`. Building takes Gradio a second, and nobody who comes to rate should wait for that. `first`: the
+    names in the order in which they are prepared before anybody comes, as far as there is time for it.
     """
 
     path: str
@@ -51,12 +52,18 @@ class Page:
     about: str
     names: Callable[[Lab], list[str]] | None = None
     shared: bool = False
+    first: Callable[[Lab], list[str]] | None = None
 
 
 def open_campaigns(lab: Lab, kind: str = "compare") -> list[str]:
     """Campaigns that take votes, oldest first: not those that a lead closed."""
     found = [record.campaign for record in campaigns.list_all(lab) if record.kind == kind]
     return [name for name in found if not campaigns.closed(lab, name)]
+
+
+def lately_rated(lab: Lab) -> list[str]:
+    """Open campaigns, that in which somebody did something last first: to it people will come back."""
+    return sorted(open_campaigns(lab), key=lambda name: campaigns.touched_at(lab, name), reverse=True)
 
 
 def _rate(lab: Lab, door: Door, name: str) -> Built:
@@ -101,7 +108,7 @@ def _board(lab: Lab, door: Door, name: str) -> Built:
 
 
 PAGES: tuple[Page, ...] = (
-    Page("/rate", "title", ("rater",), _rate, "home_rate", open_campaigns, shared=True),
+    Page("/rate", "title", ("rater",), _rate, "home_rate", open_campaigns, shared=True, first=lately_rated),
     Page("/write", "write_title", ("rater",), _write, "home_write", open_drafts),
     Page("/try", "try_title", ("lead", "engineer"), _try, "home_try"),
     Page("/board", "board_title", ("lead", "engineer"), _board, "home_board"),

@@ -34,7 +34,7 @@ from harness.people.accounts import SESSION_DAYS
 
 DEFAULT_PORT = 7862
 HASHES_AT_ONCE = 2  # argon2 takes 64 MiB and a core for each; more would only wait for one another
-OPENED_AHEAD = 8  # campaigns; older ones open when somebody comes
+AHEAD_S = 3.0  # of a start, which takes Gradio three times as long, for what people will come back to
 NAMES_KEPT_S = 3  # a campaign that was opened or closed shows as such after this
 
 T = TypeVar("T")
@@ -78,8 +78,7 @@ class Portal:
         self.audit.close()
 
     def app(self, ahead: bool = False) -> fastapi.FastAPI:
-        """Everything, behind the gate. `ahead`: with the pages built that can be before anybody comes, and the newest
-        names opened while people sign in."""
+        """Everything, behind the gate. `ahead`: with what can be made before anybody comes."""
         halls = [Hall(self, page) for page in self.pages]
         if ahead:
             web.settle_matplotlib()
@@ -88,10 +87,7 @@ class Portal:
 
         @contextlib.asynccontextmanager
         async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[None]:
-            opening = asyncio.create_task(_open_ahead(halls if ahead else []))
             yield
-            opening.cancel()
-            await asyncio.gather(opening, return_exceptions=True)
             for hall in halls:
                 await hall.close()
 
@@ -205,11 +201,6 @@ def _local(path: str) -> str:
     return quote(path, safe="/?=&%,.@+~-") if safe else "/"
 
 
-async def _open_ahead(halls: Sequence[Hall]) -> None:
-    for hall in halls:
-        await hall.open_ahead()
-
-
 class Hall:
     """ASGI: one entry of PAGES. Builds the page (of a name) when it is first asked for, and keeps it until the end."""
 
@@ -222,18 +213,16 @@ class Hall:
         self._looked = float("-inf")
 
     def build_ahead(self) -> None:
-        """Build what all names share, before anybody asks."""
-        if self.page.shared and not self._open:
-            self._open[""] = Stand.of(self._portal, self.page, "")
-
-    async def open_ahead(self) -> None:
-        """Prepare the newest names of a shared page, one by one; a campaign of 100,000 pairs and half as many votes
-        takes two seconds."""
-        if not self.page.shared or self.page.names is None:
+        """Build what all names share, before anybody asks, and prepare the page's `first` names: those that AHEAD_S is
+        enough for. A campaign of 100,000 pairs and half as many votes takes two seconds, which nobody should wait."""
+        if not self.page.shared or self._open:
             return
-        for name in (await self._names(self.page.names))[: -OPENED_AHEAD - 1 : -1]:
-            with contextlib.suppress(KeyError, RatchetError):  # whoever comes for it is told
-                await self._stand(name)
+        stand = self._open[""] = Stand.of(self._portal, self.page, "")
+        until = time.monotonic() + AHEAD_S
+        for name in self.page.first(self._portal.lab) if self.page.first else []:
+            if time.monotonic() < until:
+                with contextlib.suppress(RatchetError):  # whoever comes for it is told
+                    stand.prepare(name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         name = ""
@@ -315,8 +304,12 @@ class Stand:
         """Have it prepare, once, what it shows under a name. Raises as `Built.prepare`."""
         async with self._preparing.setdefault(name, asyncio.Lock()):
             if name not in self._ready:
-                await run_in_threadpool(self._built.prepare, name)
-                self._ready.add(name)
+                await run_in_threadpool(self.prepare, name)
+
+    def prepare(self, name: str) -> None:
+        """`ready_for`, of a page that need not run yet."""
+        self._built.prepare(name)
+        self._ready.add(name)
 
     async def _run(self, started: asyncio.Event) -> None:
         async with self.app.router.lifespan_context(self.app):

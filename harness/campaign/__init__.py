@@ -32,6 +32,7 @@ from harness.campaign.files import (
     read_extra,
     read_record,
     read_whole,
+    touched_at,
     write,
     write_extra,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "rulings",
     "sample",
     "sft_rows",
+    "touched_at",
     "write",
     "write_extra",
 ]

@@ -30,6 +30,11 @@ def folder(lab: Lab, campaign: str) -> Path:
     return lab.campaigns / check_name(campaign, "campaign")
 
 
+def touched_at(lab: Lab, campaign: str) -> float:
+    """When somebody last did something in a campaign, or it was made; seconds since 1970."""
+    return max((path.stat().st_mtime for path in folder(lab, campaign).glob("*.jsonl")), default=0.0)
+
+
 def write(
     lab: Lab, record: CampaignRecord, pairs: Sequence[Pair], extra: Sequence[Pair] = (), votes: Sequence[Vote] = ()
 ) -> Path:
