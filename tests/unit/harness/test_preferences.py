@@ -191,7 +191,7 @@ def test_an_edit_is_a_row_over_its_original_and_a_row_to_imitate() -> None:
     (alone,) = made.sft
     assert (alone["prompt"], alone["completion"]) == (row["prompt"], row["chosen"])
     assert (made.edited, made.counts["used"]) == (1, 1)
-    assert "1 edited answers" in next_spec(made)
+    assert "1 edited answer over the one that it was made from" in next_spec(made)
 
 
 @pytest.mark.parametrize("text", ["good 1", " good  1\n", "bad 1", "  "])
