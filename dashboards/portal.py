@@ -277,6 +277,7 @@ class Stand:
         self.app, self._built = app, built
         self._over = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._runs = False
         self._ready: set[str] = set()
         self._preparing: dict[str, asyncio.Lock] = {}
 
@@ -291,7 +292,7 @@ class Stand:
         return cls(app, built)
 
     def is_ready_for(self, name: str) -> bool:
-        return name in self._ready
+        return self._runs and name in self._ready
 
     async def start(self) -> None:
         """Start it, where it does not run yet."""
@@ -299,6 +300,7 @@ class Stand:
             started = asyncio.Event()
             self._task = asyncio.create_task(self._run(started))
             await started.wait()
+            self._runs = True
 
     async def ready_for(self, name: str) -> None:
         """Have it prepare, once, what it shows under a name. Raises as `Built.prepare`."""

@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Mount
 from dashboards import pages, web
 from dashboards.gate import SIGN_IN, cookie_name
 from dashboards.pages import PAGES, Page
-from dashboards.portal import Portal
+from dashboards.portal import Portal, Stand
 from harness import audit
 from harness import campaign as campaigns
 from harness.core.journal import Journal
@@ -361,8 +361,16 @@ def test_campaigns_are_opened_before_anybody_comes_and_a_damaged_one_keeps_none_
     prepare = pages.Desks.of
     monkeypatch.setattr(pages.Desks, "of", lambda self, name: opened.append(name) or prepare(self, name))
     alone = Portal(lab, portal.people, [page for page in PAGES if page.path == "/rate"])
-    alone.app(ahead=True)
-    assert opened == ["damaged", "alive"]
+    begun: list[Stand] = []
+    run = Stand._run
+    monkeypatch.setattr(Stand, "_run", lambda self, started: begun.append(self) or run(self, started))
+    with TestClient(alone.app(ahead=True), base_url=AT) as client:
+        assert opened == ["damaged", "alive"]
+        client.cookies.set(cookie_name(lab), portal.people._new_session("rater"))
+        assert client.get("/rate/alive/", headers=HTML).status_code == 200
+        assert client.get("/rate/alive/", headers=HTML).status_code == 200
+        assert len(begun) == 1, "what Gradio does at its start was done, once"
+        assert len(opened) == 2
     monkeypatch.setattr("dashboards.portal.AHEAD_S", 0.0)
     with TestClient(alone.app(ahead=True), base_url=AT) as client:
         assert len(opened) == 2
