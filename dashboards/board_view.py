@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from dashboards.markdown import as_html
 from dashboards.results_view import note, table
 from dashboards.web import plain
+from harness.core.words import counted
 from harness.pipeline import board_text as text
 from harness.pipeline.adjudicating import Case
 from harness.pipeline.board import CampaignBoard
@@ -69,8 +70,10 @@ def _wins(wins: Sequence[Wins]) -> str:
              (0.0, 1.0), text.percent(one.weighted))
         for one in wins
     ]  # fmt: skip
-    key = "Weighted over the pool; the line is 50 %. Ties and both bad count half."
-    key += " With several raters, intervals hold for others too."
+    key = (
+        "Weighted over the pool; the line is 50 %. Ties and both bad count half. "
+        "With several raters, intervals hold for others too."
+    )
     return (
         f"<div class='bars halved'>{''.join(bars)}</div><p class='soft'>{plain(key)}</p>"
         f"{table(text.WINS_HEAD, text.wins_rows(wins), 'wins')}"
@@ -135,7 +138,7 @@ def _reports(found: CampaignBoard) -> str:
 
 def case(found: Case | None, left: int) -> str:
     """A pair with what raters said of it; None: all is decided."""
-    to_decide = f"{text.counted(left, 'pair')} to decide. {RULES}"
+    to_decide = f"{counted(left, 'pair')} to decide. {RULES}"
     count = f"<p class='soft' id='undecided'>{plain(to_decide)}</p>"
     if found is None:
         return count + note("Nothing is left to decide.")

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import fastapi
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dashboards import plain
 from dashboards.pages import Page
 from dashboards.texts import Texts, texts_of
-from dashboards.web import HEADERS, complain
+from dashboards.web import HEADERS, adding, complain, names_other_site
 from harness.audit import AuditLog
 from harness.core.errors import RatchetError
 from harness.core.fingerprint import sha256_of
@@ -82,14 +82,8 @@ class Gate:
             return await send({"type": "websocket.close", "code": 1008})
         if is_https(scope):
             scope["scheme"] = "https"  # so that redirects stay there
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(PORTAL_HEADERS)
-            await send(message)
-
         answer = await run_in_threadpool(self._refusal, scope)
-        await (answer or self._app)(scope, receive, with_headers)
+        await (answer or self._app)(scope, receive, adding(send, PORTAL_HEADERS))
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         """What to answer in place of the page, or None where the request may pass."""
@@ -118,8 +112,7 @@ class Gate:
 
 def _is_foreign(scope: Scope, headers: Headers) -> bool:
     """Whether another site sent this, as far as the browser tells. Reading a page by a link from outside is no harm."""
-    origin, host = headers.get("origin"), headers.get("host")
-    if origin not in (None, f"http://{host}", f"https://{host}"):
+    if names_other_site(headers):
         return True
     return scope["method"] not in SAFE and headers.get("sec-fetch-site") not in (None, "same-origin", "none")
 

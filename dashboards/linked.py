@@ -7,14 +7,14 @@ from typing import Any
 import fastapi
 import gradio as gr
 from fastapi.responses import HTMLResponse
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dashboards import plain
 from dashboards.links import LINK_DAYS, Links
-from dashboards.texts import Texts, texts_for, texts_of
-from dashboards.web import HEADERS, Lines, mount_at
+from dashboards.texts import texts_for, texts_of
+from dashboards.web import HEADERS, Lines, adding, mount_at, names_other_site
 
 
 def app_with_login(links: Links, cookie: str, greeting: str) -> fastapi.FastAPI:
@@ -27,7 +27,7 @@ def app_with_login(links: Links, cookie: str, greeting: str) -> fastapi.FastAPI:
     def login(request: fastapi.Request, token: str = "") -> HTMLResponse:
         who, texts = links.rater_of(token), texts_for(request)
         if who is None:
-            return _page(texts, "link_needed", "link_needed_text", 401)
+            return plain.message(texts, "link_needed", "link_needed_text", 401, home=False)
         # Not a redirect: a Strict cookie is not sent along one that began in a chat or a mail.
         body = f"<h1>{texts('hello', name=who)}</h1><p>{texts(greeting)}</p>"
         onward = '<meta http-equiv="refresh" content="0; url=/">'
@@ -77,17 +77,7 @@ class LinkGate:
         token = cookie_parser(headers.get("cookie", "")).get(self._cookie)
         app: ASGIApp = self._app
         if scope["path"] != "/login" and self._links.rater_of(token) is None:
-            app = _page(texts_of(headers), "link_needed", "link_needed_text", 401)
-        elif headers.get("origin") not in (None, f"http://{headers.get('host')}", f"https://{headers.get('host')}"):
-            app = _page(texts_of(headers), "foreign", "foreign_text", 403)
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
-
-        await app(scope, receive, with_headers)
-
-
-def _page(texts: Texts, title: str, text: str, status: int) -> HTMLResponse:
-    return plain.page(texts, texts.raw(title), f"<h1>{texts(title)}</h1><p>{texts(text)}</p>", status)
+            app = plain.message(texts_of(headers), "link_needed", "link_needed_text", 401, home=False)
+        elif names_other_site(headers):
+            app = plain.message(texts_of(headers), "foreign", "foreign_text", 403, home=False)
+        await app(scope, receive, adding(send, HEADERS))

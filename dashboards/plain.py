@@ -35,9 +35,9 @@ def page(
     return HTMLResponse(text, status, {**said, **(headers or {})})
 
 
-def message(texts: Texts, title: str, text: str, status: int) -> HTMLResponse:
-    """A page that says one thing; `title` and `text` are keys."""
-    body = f"<h1>{texts(title)}</h1><p>{texts(text)}</p>{home_link(texts)}"
+def message(texts: Texts, title: str, text: str, status: int, home: bool = True) -> HTMLResponse:
+    """A page that says one thing; `title` and `text` are keys. `home`: with a link there."""
+    body = f"<h1>{texts(title)}</h1><p>{texts(text)}</p>{home_link(texts) if home else ''}"
     return page(texts, texts.raw(title), body, status)
 
 

@@ -277,7 +277,7 @@ class Stand:
         self.app, self._built = app, built
         self._over = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._runs = False
+        self._started = asyncio.Event()
         self._ready: set[str] = set()
         self._preparing: dict[str, asyncio.Lock] = {}
 
@@ -292,15 +292,13 @@ class Stand:
         return cls(app, built)
 
     def is_ready_for(self, name: str) -> bool:
-        return self._runs and name in self._ready
+        return self._started.is_set() and name in self._ready
 
     async def start(self) -> None:
         """Start it, where it does not run yet."""
         if self._task is None:
-            started = asyncio.Event()
-            self._task = asyncio.create_task(self._run(started))
-            await started.wait()
-            self._runs = True
+            self._task = asyncio.create_task(self._run())
+        await self._started.wait()
 
     async def ready_for(self, name: str) -> None:
         """Have it prepare, once, what it shows under a name. Raises as `Built.prepare`."""
@@ -313,9 +311,9 @@ class Stand:
         self._built.prepare(name)
         self._ready.add(name)
 
-    async def _run(self, started: asyncio.Event) -> None:
+    async def _run(self) -> None:
         async with self.app.router.lifespan_context(self.app):
-            started.set()
+            self._started.set()
             await self._over.wait()
 
     async def close(self) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import html
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import fastapi
 import gradio as gr
 import uvicorn
 from fastapi.responses import PlainTextResponse
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import Message, Send
 
 from harness.core.errors import InputError, RatchetError
 from harness.people import Refused
@@ -123,6 +125,23 @@ def app_of_files(files: fastapi.APIRouter | None, path: str) -> fastapi.FastAPI:
     if files is not None:
         app.include_router(files, prefix=path)
     return app
+
+
+def adding(send: Send, headers: Mapping[str, str]) -> Send:
+    """An ASGI `send` that puts headers on every response."""
+
+    async def with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(headers)
+        await send(message)
+
+    return with_headers
+
+
+def names_other_site(headers: Headers) -> bool:
+    """Whether the browser names another site as where a request comes from."""
+    origin, host = headers.get("origin"), headers.get("host")
+    return origin not in (None, f"http://{host}", f"https://{host}")
 
 
 def complain(error: RatchetError) -> None:

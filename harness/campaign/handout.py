@@ -273,8 +273,7 @@ class Handout:
 
     def _note(self, act: AnyAct) -> None:
         if act.kind == "lease" and act.pair_id in self._place:
-            if act.who not in self._votes.raters(act.pair_id):  # else it is over: most are, where many votes are read
-                self._hold_for(self._place[act.pair_id], act.who, datetime.datetime.fromisoformat(act.until))
+            self._hold_for(self._place[act.pair_id], act.who, datetime.datetime.fromisoformat(act.until))
         elif act.kind == "calibrated":
             self._rater(act.who).calibrated.add(act.pair_id)
         elif act.kind == "steer":

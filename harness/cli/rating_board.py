@@ -46,8 +46,8 @@ def campaign_rule(
     format: FormatOption = Format.text,
 ) -> None:
     """Show pairs on which raters disagree, or decide one. A ruling goes before the votes; the latest one stands."""
+    from harness.core.words import counted
     from harness.pipeline.adjudicating import Decision, Docket, rule
-    from harness.pipeline.board_text import counted
 
     if pair is not None and verdict is not None:
         rule(Lab(lab), campaign, who(), Decision(pair, verdict.value, reason))

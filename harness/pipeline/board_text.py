@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.text import Text
 
 from harness.core.errors import printable
+from harness.core.words import counted
 from harness.pipeline.board import CampaignBoard
 from harness.progress import results_console
 from harness.ratings import Alpha, Board, Noise, RaterRow, Strengths, Wins
@@ -36,11 +37,6 @@ def headline(found: CampaignBoard) -> str:
     skips = f", {counted(board.skips, 'skip')}" if board.skips else ""
     by = f"{counted(board.votes, 'vote')} of {counted(len(board.raters), 'rater')}"
     return f"{found.campaign}: {by}{skips}{blind}"
-
-
-def counted(number: int, what: str) -> str:
-    """'1 vote', '2 votes'."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def coverage_rows(board: Board) -> Rows:

@@ -13,6 +13,7 @@ from harness import store
 from harness.contamination import EXCLUDING, Item, Row, find
 from harness.core.errors import InputError
 from harness.core.paths import Lab
+from harness.core.words import counted
 from harness.pipeline.context import find_adapter
 from harness.pipeline.disputes import Dispute, disputes
 
@@ -72,10 +73,10 @@ class Lineage:
             items = {(one.metric, one.item_id) for one in self.overlap}
             pairs = {(one.campaign, one.pair_id) for one in self.overlap}
             kinds = Counter(one.how for one in self.overlap)
-            rated = f"{_many(len(pairs), 'rated prompt')} {'is' if len(pairs) == 1 else 'are'}"
+            rated = f"{counted(len(pairs), 'rated prompt')} {'is' if len(pairs) == 1 else 'are'}"
             told = (
                 f"Yes, they touch its gate: {rated}, or nearly, {len(items)} of the "
-                f"{_many(self.gate_items, 'item')} it decides on "
+                f"{counted(self.gate_items, 'item')} it decides on "
                 f"({', '.join(f'by {how}: {n}' for how, n in kinds.items())}). "
                 "The report leaves items out that stand in training data; see its notes."
             )
@@ -149,13 +150,9 @@ def _votes_said(votes: list[dict[str, Any]]) -> str:
     raters = len({one["rater"] for one in votes})
     names = ", ".join(sorted({one["campaign"] for one in votes}))
     undone = sum(one["undone"] for one in votes)
-    who = f"{_many(len(votes), 'vote')} by {_many(raters, 'rater')}"
-    told = f"{who} on {_many(pairs, 'pair')} shaped it (campaigns: {names})"
+    who = f"{counted(len(votes), 'vote')} by {counted(raters, 'rater')}"
+    told = f"{who} on {counted(pairs, 'pair')} shaped it (campaigns: {names})"
     return f"{told}; {undone} of them were taken back since." if undone else f"{told}."
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _touches(votes: list[dict[str, Any]], items: list[dict[str, Any]]) -> list[Touch]:

@@ -93,9 +93,10 @@ def fit_noise(ballots: Ballots, seed: int = 0, confidence: float = CONFIDENCE) -
     if refused:
         return found.model_copy(update={"refused": refused, "at_chance": at_chance})
     used, note = _without_contradiction(counts, habit)
-    curve = likelihood(used, habit)
+    curves = {each: likelihood(each, habit) for each in {used, counts}}
+    curve = curves[used]
     error = float(GRID[curve.argmax()])
-    held = [_held(one, confidence) for one in (curve, likelihood(counts, habit))]
+    held = [_held(one, confidence) for one in curves.values()]
     low, high = min(low for low, _ in held), max(high for _, high in held)
     if high >= 0.5:
         why = f"gold pairs and repeats do not show that votes are better than chance (error up to {high:.0%})"

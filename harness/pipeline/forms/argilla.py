@@ -20,7 +20,6 @@ from harness.pipeline.forms.cells import Cells, Place
 from harness.pipeline.forms.others import (
     EXTRAS,
     FIRST,
-    KEPT,
     TOLD,
     Hints,
     Keys,
@@ -33,7 +32,9 @@ from harness.pipeline.forms.others import (
     pseudonym,
     said_by,
     shown,
+    shown_by,
     view_of,
+    written_by,
     wrong,
 )
 
@@ -184,10 +185,9 @@ def records(rows: Iterable[Row], firsts: Mapping[str, Side]) -> list[Row]:
     for row in rows:
         left = firsts[row["pair_id"]]
         if row["pair_id"] not in made:
-            texts = dict(zip(SHOWN, (row["prompt"], row[left], row[other_side(left)]), strict=True))
-            kept = {name: row[name] for name in ("campaign", *KEPT) if row[name] not in (None, "")}
+            texts, kept = shown_by(row, left, SHOWN)
             made[row["pair_id"]] = {
-                "id": row["pair_id"], "fields": texts, "metadata": kept | {FIRST: left}, "suggestions": {},
+                "id": row["pair_id"], "fields": texts, "metadata": kept, "suggestions": {},
                 "responses": {}, "vectors": {}, "status": "pending",
             }  # fmt: skip
         if row["rater"] is not None:
@@ -206,12 +206,7 @@ def records(rows: Iterable[Row], firsts: Mapping[str, Side]) -> list[Row]:
 def _responses(row: Row, left: Side) -> Iterator[tuple[str, str]]:
     sides: dict[str, str] = {left: SHOWN[1], other_side(left): SHOWN[2]}
     yield PREFERENCE, sides.get(row["preferred"]) or row["preferred"]
-    if row["reason"]:
-        yield "reason", row["reason"]
-    if row["tags"]:
-        yield "tags", "\n".join(row["tags"])
-    if row["edit_side"]:
-        yield "better1" if row["edit_side"] == left else "better2", row["edit_text"]
+    yield from ((name, "\n".join(texts)) for name, texts in written_by(row, left).items())
 
 
 def settings() -> Row:

@@ -18,7 +18,6 @@ from harness.pipeline.forms.cells import Cells, Place
 from harness.pipeline.forms.others import (
     EXTRAS,
     FIRST,
-    KEPT,
     TOLD,
     Hints,
     Keys,
@@ -29,11 +28,12 @@ from harness.pipeline.forms.others import (
     listed,
     mapping,
     objects,
-    other_side,
     pseudonym,
     said_by,
     shown,
+    shown_by,
     view_of,
+    written_by,
     wrong,
 )
 
@@ -162,9 +162,8 @@ def tasks(rows: Iterable[Row], firsts: Mapping[str, Side]) -> list[Row]:
     for row in rows:
         left = firsts[row["pair_id"]]
         if row["pair_id"] not in made:
-            texts = dict(zip(SHOWN, (row["prompt"], row[left], row[other_side(left)]), strict=True))
-            kept = {name: row[name] for name in ("campaign", *KEPT) if row[name] not in (None, "")}
-            made[row["pair_id"]] = {"data": texts, "meta": kept | {FIRST: left}, "annotations": []}
+            texts, kept = shown_by(row, left, SHOWN)
+            made[row["pair_id"]] = {"data": texts, "meta": kept, "annotations": []}
         if row["rater"] is not None:
             made[row["pair_id"]]["annotations"].append(_annotation(row, left))
     return list(made.values())
@@ -178,12 +177,8 @@ def _annotation(row: Row, left: Side) -> Row:
     else:
         result = [_result(PAIRWISE, PAIRWISE, "pairwise", {"selected": "left" if view == left else "right"})]
     result[0]["meta"] = {OWN: {name: row[name] for name in TOLD}}
-    written = {"reason": [row["reason"]], "tags": row["tags"]}
-    if row["edit_side"]:
-        written["better1" if row["edit_side"] == left else "better2"] = [row["edit_text"]]
-    result += [
-        _result(name, SHOWN[0], "textarea", {"text": list(texts)}) for name, texts in written.items() if any(texts)
-    ]
+    written = written_by(row, left)
+    result += [_result(name, SHOWN[0], "textarea", {"text": texts}) for name, texts in written.items()]
     return {
         "result": result,
         "was_cancelled": view == "skip",

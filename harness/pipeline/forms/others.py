@@ -151,6 +151,13 @@ def shown(place: Place, values: Row, kept: Row, inside: str, keys: Keys) -> tupl
     return place.calling(names), row
 
 
+def shown_by(row: Row, left: Literal["a", "b"], keys: Keys) -> tuple[Row, Row]:
+    """`shown` the other way round: (what stands under a tool's keys, what is kept beside it), of a row of the table."""
+    texts = dict(zip(keys, (row["prompt"], row[left], row[other_side(left)]), strict=True))
+    kept = {name: row[name] for name in ("campaign", *KEPT) if row[name] not in (None, "")}
+    return texts, kept | {FIRST: left}
+
+
 def other_side(side: Literal["a", "b"]) -> Literal["a", "b"]:
     return "b" if side == "a" else "a"
 
@@ -195,6 +202,14 @@ def extras(written: Mapping[str, Sequence[str]], row: Row, view: View) -> Row:
     )}  # fmt: skip
     side = next((side for side in (view, "a", "b") if edits.get(side)), None)
     return found | ({"edit_side": side, "edit_text": edits[side]} if side else {})
+
+
+def written_by(row: Row, left: Literal["a", "b"]) -> dict[str, list[str]]:
+    """`extras` the other way round: what a rater wrote, under the names of EXTRAS, where they wrote something."""
+    found = {"reason": [row["reason"]], "tags": list(row["tags"])}
+    if row["edit_side"]:
+        found["better1" if row["edit_side"] == left else "better2"] = [row["edit_text"]]
+    return {name: texts for name, texts in found.items() if any(texts)}
 
 
 def pseudonym(prefix: str, name: str, hints: Hints) -> str:

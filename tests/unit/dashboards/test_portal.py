@@ -363,7 +363,7 @@ def test_campaigns_are_opened_before_anybody_comes_and_a_damaged_one_keeps_none_
     alone = Portal(lab, portal.people, [page for page in PAGES if page.path == "/rate"])
     begun: list[Stand] = []
     run = Stand._run
-    monkeypatch.setattr(Stand, "_run", lambda self, started: begun.append(self) or run(self, started))
+    monkeypatch.setattr(Stand, "_run", lambda self: begun.append(self) or run(self))
     with TestClient(alone.app(ahead=True), base_url=AT) as client:
         assert opened == ["damaged", "alive"]
         client.cookies.set(cookie_name(lab), portal.people._new_session("rater"))
